@@ -1,0 +1,73 @@
+/*
+ * base/file.h - files: mapped, read whole, replaced atomically.
+ *
+ * Errors name path and cause.  Reading fails with the status that the caller gives (a data
+ * file, a model file); writing fails with HONE_EIO.
+ */
+#ifndef HN_BASE_FILE_H
+#define HN_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <hone/status.h>
+
+/* A file mapped read-only.  A file that is cut while mapped must not kill the process with
+ * SIGBUS without a line: callers check `size` once; hn_map_check says whether the file has
+ * changed (size or mtime) since it was opened. */
+struct hn_map {
+	const uint8_t *bytes;
+	uint64_t size;
+	int64_t mtime_ns;
+	int fd;
+};
+
+enum hone_status hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error,
+	struct hone_error *err);
+void hn_map_close(struct hn_map *map);
+bool hn_map_unchanged(const struct hn_map *map);
+
+/* The whole file, NUL-terminated; the caller frees.  At most `max_bytes` (an error beyond). */
+enum hone_status hn_file_read(const char *path, uint64_t max_bytes, enum hone_status on_error,
+	char **out, size_t *out_len, struct hone_error *err);
+
+/* Writes beside the place (".tmp-<pid>"), syncs, renames over it, syncs the folder.  On any
+ * error the old file is untouched and the temporary is gone. */
+enum hone_status hn_file_replace(
+	const char *path, const void *bytes, size_t n, struct hone_error *err);
+
+/* A file written piece by piece with the same guarantee: create, write..., commit | abandon.
+ * After a failed write the first error is kept and commit returns it. */
+struct hn_writer;
+enum hone_status hn_writer_create(
+	struct hn_writer **out, const char *path, struct hone_error *err);
+enum hone_status hn_writer_write(
+	struct hn_writer *writer, const void *bytes, size_t n, struct hone_error *err);
+enum hone_status hn_writer_commit(struct hn_writer *writer, struct hone_error *err); /* frees */
+void hn_writer_abandon(struct hn_writer *writer); /* frees; NULL-safe */
+
+bool hn_path_is_dir(const char *path);
+bool hn_path_is_file(const char *path);
+/* mkdir -p. */
+enum hone_status hn_dir_make(const char *path, struct hone_error *err);
+/* Removes a folder and what is in it; does not follow links. */
+enum hone_status hn_dir_remove(const char *path, struct hone_error *err);
+enum hone_status hn_dir_sync(const char *path, struct hone_error *err);
+/* Names in a folder, sorted by bytes, without "." and ".."; free each and the array. */
+enum hone_status hn_dir_list(const char *path, char ***names, size_t *n, struct hone_error *err);
+/* Joins with one slash; `name` absolute -> a copy of name.  The caller frees. */
+char *hn_path_join(const char *dir, const char *name);
+/* The folder part ("." when none); the caller frees. */
+char *hn_path_dir(const char *path);
+/* Last component, borrowed. */
+const char *hn_path_base(const char *path);
+
+/* XXH3 128-bit of bytes or of a file, as 32 hex digits and NUL: identity of content, not
+ * security. */
+void hn_hash_hex(const void *bytes, size_t n, char out[33]);
+uint64_t hn_hash64(const void *bytes, size_t n);
+enum hone_status hn_hash_file(
+	const char *path, enum hone_status on_error, char out[33], struct hone_error *err);
+
+#endif
