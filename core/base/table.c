@@ -28,7 +28,7 @@ slot_of(const struct hn_table *table, const char *key, size_t len)
 		if (!table->slots[slot])
 			return slot;
 		entry = &table->entries[table->slots[slot] - 1];
-		if (entry->key_len == len && !memcmp(entry->key, key, len))
+		if (entry->key_len == len && (!len || !memcmp(entry->key, key, len)))
 			return slot;
 	}
 }
