@@ -14,14 +14,20 @@
 #include <hone/status.h>
 
 /* A file mapped read-only.  A file that is cut while mapped must not kill the process with
- * SIGBUS without a line: callers check `size` once; hn_map_check says whether the file has
- * changed (size or mtime) since it was opened. */
+ * SIGBUS without a line: callers check `size` once; hn_map_unchanged says whether the file
+ * still has the size and mtime that it was opened with.  `bytes` is never NULL while open,
+ * and closing a zeroed or closed map does nothing. */
 struct hn_map {
 	const uint8_t *bytes;
 	uint64_t size;
 	int64_t mtime_ns;
 	int fd;
 };
+
+/* Fills err with "<doing>: <the system's text>; <what helps>", for example
+ * hn_fail_errno(err, HONE_EIO, path, "cannot be written", errno). */
+enum hone_status hn_fail_errno(struct hone_error *err, enum hone_status status, const char *path,
+	const char *doing, int error);
 
 enum hone_status hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error,
 	struct hone_error *err);
@@ -33,7 +39,8 @@ enum hone_status hn_file_read(const char *path, uint64_t max_bytes, enum hone_st
 	char **out, size_t *out_len, struct hone_error *err);
 
 /* Writes beside the place (".tmp-<pid>"), syncs, renames over it, syncs the folder.  On any
- * error the old file is untouched and the temporary is gone. */
+ * error the old file is untouched and the temporary is gone; only where the sync of the folder
+ * fails, which is last, the new file stands and may not outlive a power cut. */
 enum hone_status hn_file_replace(
 	const char *path, const void *bytes, size_t n, struct hone_error *err);
 
@@ -63,8 +70,8 @@ char *hn_path_dir(const char *path);
 /* Last component, borrowed. */
 const char *hn_path_base(const char *path);
 
-/* XXH3 128-bit of bytes or of a file, as 32 hex digits and NUL: identity of content, not
- * security. */
+/* XXH3 128-bit of bytes or of a file, as 32 hex digits and NUL (what xxh128sum prints):
+ * identity of content, not security. */
 void hn_hash_hex(const void *bytes, size_t n, char out[33]);
 uint64_t hn_hash64(const void *bytes, size_t n);
 enum hone_status hn_hash_file(

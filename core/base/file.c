@@ -1,0 +1,285 @@
+/*
+ * file.c - reading: mapped, whole, hashed; and how an errno becomes a line.
+ *
+ * Mapping and hashing take regular files only and never block on a pipe.  Reading whole also
+ * takes pipes and devices, bounded by the caller's limit and not by what fstat says.
+ * Writing is in writer.c, folders and paths are in path.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/arena.h"
+#include "base/file.h"
+
+#define READ_BYTES ((size_t)1 << 18)
+
+/* What a person can do about it; empty where nothing general helps. */
+static const char *
+remedy(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "; check the path";
+	case EACCES:
+	case EPERM:
+		return "; check its permissions";
+	case EROFS:
+		return "; choose another folder";
+	case ENOSPC:
+	case EDQUOT:
+		return "; free some space or choose another disk";
+	case EFBIG:
+		return "; raise the limit of file sizes (ulimit -f)";
+	case EMFILE:
+	case ENFILE:
+		return "; raise the limit of open files (ulimit -n)";
+	case ENOTDIR:
+	case EISDIR:
+		return "; name a file where a file is meant, a folder where a folder is";
+	default:
+		return "";
+	}
+}
+
+enum hone_status
+hn_fail_errno(struct hone_error *err, enum hone_status status, const char *path, const char *doing,
+	int error)
+{
+	char text[128];
+
+	return hone_fail_at(err, status, path, 0, 0, "%s: %s%s", doing,
+		strerror_r(error, text, sizeof text), remedy(error));
+}
+
+/* read(2) that goes on after a signal. */
+static ssize_t
+read_some(int fd, void *bytes, size_t n)
+{
+	ssize_t got;
+
+	do
+		got = read(fd, bytes, n);
+	while (got < 0 && errno == EINTR);
+	return got;
+}
+
+/* Opens a regular file; O_NONBLOCK keeps a pipe without a writer from holding us. */
+static enum hone_status
+open_regular(int *out, struct stat *info, const char *path, enum hone_status on_error,
+	struct hone_error *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	enum hone_status st = HONE_OK;
+
+	if (fd < 0)
+		return hn_fail_errno(err, on_error, path, "cannot be opened", errno);
+	if (fstat(fd, info))
+		st = hn_fail_errno(err, on_error, path, "cannot be examined", errno);
+	else if (S_ISDIR(info->st_mode))
+		st = hone_fail_at(err, on_error, path, 0, 0, "is a folder; name a file in it");
+	else if (!S_ISREG(info->st_mode))
+		st = hone_fail_at(err, on_error, path, 0, 0,
+			"is a device, pipe or socket; a regular file is needed");
+	if (st)
+		(void)close(fd);
+	else
+		*out = fd;
+	return st;
+}
+
+static int64_t
+mtime_ns(const struct stat *info)
+{
+	return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+}
+
+/* What `bytes` of an empty file points to: the system maps no empty range. */
+static const uint8_t no_bytes[1] = {0};
+
+enum hone_status
+hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error, struct hone_error *err)
+{
+	struct stat info;
+	enum hone_status st;
+	void *bytes = NULL;
+	int fd = -1;
+
+	*map = (struct hn_map){.fd = -1};
+	st = open_regular(&fd, &info, path, on_error, err);
+	if (st)
+		return st;
+	if (info.st_size > 0)
+		bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (bytes == MAP_FAILED) {
+		st = hn_fail_errno(err, on_error, path, "cannot be mapped", errno);
+		(void)close(fd);
+		return st;
+	}
+	map->bytes = bytes ? bytes : no_bytes;
+	map->size = (uint64_t)info.st_size;
+	map->mtime_ns = mtime_ns(&info);
+	map->fd = fd;
+	return HONE_OK;
+}
+
+void
+hn_map_close(struct hn_map *map)
+{
+	if (map->bytes) {
+		if (map->size)
+			(void)munmap((void *)(uintptr_t)map->bytes, (size_t)map->size);
+		(void)close(map->fd);
+	}
+	*map = (struct hn_map){.fd = -1};
+}
+
+bool
+hn_map_unchanged(const struct hn_map *map)
+{
+	struct stat info;
+
+	return map->bytes && !fstat(map->fd, &info) && (uint64_t)info.st_size == map->size &&
+		mtime_ns(&info) == map->mtime_ns;
+}
+
+static enum hone_status
+too_large(const char *path, uint64_t max_bytes, enum hone_status on_error, struct hone_error *err)
+{
+	return hone_fail_at(err, on_error, path, 0, 0,
+		"is larger than the %" PRIu64 " bytes that such a file may have", max_bytes);
+}
+
+/* A file on its way into memory; cap does not count the NUL. */
+struct contents {
+	char *text;
+	size_t len, cap, first_cap;
+};
+
+/* Doubles the buffer until the file ends.  The buffer holds at most max_bytes, one byte that
+ * tells "more than that", and the NUL. */
+static enum hone_status
+read_to_end(int fd, const char *path, uint64_t max_bytes, enum hone_status on_error,
+	struct contents *buffer, struct hone_error *err)
+{
+	size_t limit = max_bytes < SIZE_MAX / 4 ? (size_t)max_bytes + 1 : SIZE_MAX / 4;
+
+	for (;;) {
+		ssize_t got;
+
+		if (buffer->len == buffer->cap) {
+			size_t cap = buffer->cap ? buffer->cap * 2 : buffer->first_cap;
+			char *grown;
+
+			cap = cap < limit ? cap : limit;
+			grown = realloc(buffer->text, cap + 1);
+			if (!grown)
+				return hone_fail_at(err, HONE_ENOMEM, path, 0, 0,
+					"does not fit in memory: %zu bytes were refused", cap);
+			buffer->text = grown;
+			buffer->cap = cap;
+		}
+		got = read_some(fd, buffer->text + buffer->len, buffer->cap - buffer->len);
+		if (got < 0)
+			return hn_fail_errno(err, on_error, path, "cannot be read", errno);
+		if (!got)
+			return HONE_OK;
+		buffer->len += (size_t)got;
+		if (buffer->len > max_bytes)
+			return too_large(path, max_bytes, on_error, err);
+	}
+}
+
+enum hone_status
+hn_file_read(const char *path, uint64_t max_bytes, enum hone_status on_error, char **out,
+	size_t *out_len, struct hone_error *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	struct contents buffer = {.first_cap = READ_BYTES};
+	struct stat info;
+	enum hone_status st;
+
+	*out = NULL;
+	*out_len = 0;
+	if (fd < 0)
+		return hn_fail_errno(err, on_error, path, "cannot be opened", errno);
+	if (fstat(fd, &info))
+		st = hn_fail_errno(err, on_error, path, "cannot be examined", errno);
+	else if (S_ISDIR(info.st_mode))
+		st = hone_fail_at(err, on_error, path, 0, 0, "is a folder; name a file in it");
+	else if (S_ISREG(info.st_mode) && (uint64_t)info.st_size > max_bytes)
+		st = too_large(path, max_bytes, on_error, err);
+	else {
+		/* One byte more than fstat says: the end is seen without growing. */
+		if (info.st_size > 0)
+			buffer.first_cap = (size_t)info.st_size + 1;
+		st = read_to_end(fd, path, max_bytes, on_error, &buffer, err);
+	}
+	(void)close(fd);
+	if (st) {
+		free(buffer.text);
+		return st;
+	}
+	buffer.text[buffer.len] = '\0';
+	*out = buffer.text;
+	*out_len = buffer.len;
+	return HONE_OK;
+}
+
+static void
+put_hex(XXH128_hash_t hash, char out[33])
+{
+	(void)snprintf(
+		out, 33, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
+}
+
+void
+hn_hash_hex(const void *bytes, size_t n, char out[33])
+{
+	put_hex(XXH3_128bits(bytes, n), out);
+}
+
+uint64_t
+hn_hash64(const void *bytes, size_t n)
+{
+	return XXH3_64bits(bytes, n);
+}
+
+/* Read and not mapped, so that a file that is cut meanwhile is an error or another hash but
+ * never a signal. */
+enum hone_status
+hn_hash_file(const char *path, enum hone_status on_error, char out[33], struct hone_error *err)
+{
+	XXH3_state_t *state;
+	struct stat info;
+	enum hone_status st;
+	uint8_t *bytes;
+	ssize_t got;
+	int fd;
+
+	st = open_regular(&fd, &info, path, on_error, err);
+	if (st)
+		return st;
+	bytes = hn_alloc(READ_BYTES);
+	state = XXH3_createState();
+	if (!state || XXH3_128bits_reset(state) == XXH_ERROR)
+		st = hone_fail_at(err, HONE_ENOMEM, path, 0, 0, "cannot be hashed: no memory");
+	while (!st && (got = read_some(fd, bytes, READ_BYTES)) != 0) {
+		if (got < 0)
+			st = hn_fail_errno(err, on_error, path, "cannot be read", errno);
+		else
+			(void)XXH3_128bits_update(state, bytes, (size_t)got);
+	}
+	if (!st)
+		put_hex(XXH3_128bits_digest(state), out);
+	(void)XXH3_freeState(state);
+	free(bytes);
+	(void)close(fd);
+	return st;
+}

@@ -1,0 +1,196 @@
+/*
+ * path.c - folders, and paths as text.
+ *
+ * Paths are bytes with slashes; nothing here resolves "..", links or "~".
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/file.h"
+
+#define OPEN_FOLDERS_MAX 16
+
+bool
+hn_path_is_dir(const char *path)
+{
+	struct stat info;
+
+	return !stat(path, &info) && S_ISDIR(info.st_mode);
+}
+
+bool
+hn_path_is_file(const char *path)
+{
+	struct stat info;
+
+	return !stat(path, &info) && S_ISREG(info.st_mode);
+}
+
+/* Makes each prefix that ends before a slash, then the whole.  A prefix that exists is fine
+ * here: if it is no folder the next one fails with ENOTDIR. */
+enum hone_status
+hn_dir_make(const char *path, struct hone_error *err)
+{
+	char *prefix = hn_strdup(path);
+	enum hone_status st = HONE_OK;
+
+	for (size_t i = 1; path[0] && !st; i++) {
+		if (path[i] != '/' && path[i])
+			continue;
+		prefix[i] = '\0';
+		if (mkdir(prefix, 0777) && errno != EEXIST && !hn_path_is_dir(prefix))
+			st = hn_fail_errno(err, HONE_EIO, prefix, "cannot be created", errno);
+		prefix[i] = path[i];
+		if (!path[i])
+			break;
+	}
+	if (!st && !hn_path_is_dir(path))
+		st = hn_fail_errno(err, HONE_EIO, path, "cannot be created as a folder",
+			path[0] ? ENOTDIR : ENOENT);
+	free(prefix);
+	return st;
+}
+
+static int
+remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+	(void)info;
+	(void)kind;
+	(void)place;
+	return remove(path);
+}
+
+/* Children before their folder, links as links. */
+enum hone_status
+hn_dir_remove(const char *path, struct hone_error *err)
+{
+	struct stat info;
+
+	if (lstat(path, &info))
+		return hn_fail_errno(err, HONE_EIO, path, "cannot be removed", errno);
+	if (!S_ISDIR(info.st_mode))
+		return hn_fail_errno(err, HONE_EIO, path, "cannot be removed", ENOTDIR);
+	if (nftw(path, remove_one, OPEN_FOLDERS_MAX, FTW_DEPTH | FTW_PHYS))
+		return hn_fail_errno(err, HONE_EIO, path, "cannot be removed", errno);
+	return HONE_OK;
+}
+
+/* File systems that cannot sync a folder say EINVAL; they keep their own order. */
+enum hone_status
+hn_dir_sync(const char *path, struct hone_error *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum hone_status st = HONE_OK;
+
+	if (fd < 0)
+		return hn_fail_errno(err, HONE_EIO, path, "cannot be synced to disk", errno);
+	if (fsync(fd) && errno != EINVAL)
+		st = hn_fail_errno(err, HONE_EIO, path, "cannot be synced to disk", errno);
+	(void)close(fd);
+	return st;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void
+free_names(char **names, size_t n)
+{
+	while (n)
+		free(names[--n]);
+	free(names);
+}
+
+enum hone_status
+hn_dir_list(const char *path, char ***names, size_t *n, struct hone_error *err)
+{
+	char **list = NULL;
+	size_t len = 0, cap = 0;
+	const struct dirent *entry;
+	DIR *dir = opendir(path);
+	int error;
+
+	*names = NULL;
+	*n = 0;
+	if (!dir)
+		return hn_fail_errno(err, HONE_EIO, path, "cannot be listed", errno);
+	while (errno = 0, (entry = readdir(dir)) != NULL) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		list = hn_grow(list, &cap, len + 1, sizeof *list);
+		list[len++] = hn_strdup(entry->d_name);
+	}
+	error = errno;
+	(void)closedir(dir);
+	if (error) {
+		free_names(list, len);
+		return hn_fail_errno(err, HONE_EIO, path, "cannot be listed", error);
+	}
+	if (len)
+		qsort(list, len, sizeof *list, compare_names);
+	*names = list;
+	*n = len;
+	return HONE_OK;
+}
+
+char *
+hn_path_join(const char *dir, const char *name)
+{
+	size_t n = strlen(dir), m = strlen(name);
+	char *path;
+
+	if (name[0] == '/' || !n)
+		return hn_strdup(name);
+	while (n && dir[n - 1] == '/')
+		n--;
+	path = hn_alloc(n + 1 + m + 1);
+	memcpy(path, dir, n);
+	path[n] = '/';
+	memcpy(path + n + 1, name, m);
+	return path;
+}
+
+/* Offset of the last component; slashes at the end belong to it. */
+static size_t
+base_at(const char *path)
+{
+	size_t n = strlen(path);
+
+	while (n && path[n - 1] == '/')
+		n--;
+	while (n && path[n - 1] != '/')
+		n--;
+	return n;
+}
+
+char *
+hn_path_dir(const char *path)
+{
+	size_t n = base_at(path);
+	char *dir;
+
+	if (!n)
+		return hn_strdup(path[0] == '/' ? "/" : ".");
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	dir = hn_alloc(n + 1);
+	memcpy(dir, path, n);
+	return dir;
+}
+
+const char *
+hn_path_base(const char *path)
+{
+	return path + base_at(path);
+}
