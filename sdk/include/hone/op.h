@@ -127,7 +127,8 @@ struct hone_attr_binary {
 	int32_t pad;
 };
 
-/* SCALE (x) -> alpha x + beta, type of x.  FILL () -> beta everywhere. */
+/* SCALE (x) -> alpha x + beta, type of x.  FILL (like) -> beta everywhere, shape and type of
+ * `like`, whose values are not read. */
 struct hone_attr_scale {
 	double alpha, beta;
 };
@@ -166,6 +167,7 @@ struct hone_attr_rope {
 
 /* ATTENTION (q [N,H K], k [L,G K], v [L,G K], q_offsets i32 [S+1], kv_ranges i32 [S,2]
  *            [, prefix_k [P,G K], prefix_v [P,G K]]) -> (o [N,H K] compute, lse [N,H] stat).
+ * Offsets are a row space of their own whose live count is S + 1; kv_ranges has S live rows.
  * Segment s has query rows q_offsets[s]..q_offsets[s+1] and key rows kv_ranges[s][0]..[1] of
  * the key stream (N rows or another row space of L).  Head h uses key head h / (H / G).
  * Prefix rows stand before every segment's keys and are seen by every query.
@@ -187,12 +189,14 @@ struct hone_attr_attention {
  * parameter, else type of the table.  The table may be stored (quantised).
  * SCATTER_ADD_ROWS (rows [M,D], index i32 [M]) -> [V,D]: zero, plus row m added to row
  * index[m], in ascending m.  Type: stat when the result is a static table, else type of
- * rows.  `rows` of the attribute is V when static; with a row space V is its live count.
+ * rows.  `rows` of the attribute is V when static; else `space` is the row space of the result.
  * PUT_ROWS (x [V,D], rows [M,D], index i32 [M]) -> x with row index[m] replaced by row m; the
  * memory of x may be that of the result.  An index out of range is the host's fault: it
  * checks the columns that it binds. */
 struct hone_attr_rows {
 	int64_t rows;
+	uint32_t space;
+	uint32_t pad;
 };
 
 /* SEGMENT_REDUCE (x [N,D], offsets i32 [S+1]) -> [S,D] stat; an empty segment gives 0.

@@ -1,0 +1,73 @@
+/*
+ * product.c - matrix products: NT (a b^T), NN (a b), TN (a^T b, a sum over rows).
+ *
+ *     y = a b^T:  da = dy b      db = dy^T a
+ *     y = a b:    da = dy b^T    db = a^T dy
+ *     y = a^T b:  da = b dy^T    db = a dy
+ */
+#include "graph/ops/ops.h"
+
+static bool
+infer_matmul(struct hn_infer *infer)
+{
+	const struct hone_attr_matmul *attr = infer->attr;
+	const struct hn_value *a = infer->in[0], *b = infer->in[1], *c = infer->in[2];
+	const int32_t compute = infer->graph->compute, stat = infer->graph->stat;
+
+	if (a->rank != 2 || b->rank != 2 || !hn_is_float(a->dtype) || !hn_is_float(b->dtype))
+		return hn_infer_fail(infer, "both operands are matrices of numbers");
+	if (attr->form == HONE_MATMUL_TN) {
+		if (a->dim[0] != b->dim[0] || a->space != b->space)
+			return hn_infer_fail(infer, "the rows that are summed differ");
+		infer->out[0] = (struct hn_value){
+			.dtype = stat, .rank = 2, .dim = {a->dim[1], b->dim[1]}};
+		return infer->n_in == 2 || hn_infer_fail(infer, "a sum over rows takes no addend");
+	}
+	if (b->space)
+		return hn_infer_fail(infer, "the second operand has a row space");
+	if (a->dim[1] != b->dim[attr->form == HONE_MATMUL_NT ? 1 : 0])
+		return hn_infer_fail(infer, "the inner sizes differ");
+	hn_infer_rows(infer, 0, a, b->dim[attr->form == HONE_MATMUL_NT ? 0 : 1], compute);
+	if (c && (c->rank != 2 || c->space != a->space || c->dim[0] != a->dim[0] ||
+			 c->dim[1] != infer->out[0].dim[1]))
+		return hn_infer_fail(infer, "the addend has another shape");
+	return true;
+}
+
+static void
+backward_matmul(struct hn_gradient *grad)
+{
+	const struct hone_attr_matmul *attr = grad->node->attr;
+	struct hone_graph *g = &grad->graph->base;
+	const hone_node a = grad->in[0], b = grad->in[1], dy = grad->dy[0];
+
+	switch (attr->form) {
+	case HONE_MATMUL_NT:
+		if (grad->wants[0])
+			grad->dx[0] = hone_matmul_nn(g, dy, b);
+		if (grad->wants[1])
+			grad->dx[1] = hone_matmul_tn(g, dy, a);
+		break;
+	case HONE_MATMUL_NN:
+		if (grad->wants[0])
+			grad->dx[0] = hone_matmul_nt(g, dy, b);
+		if (grad->wants[1])
+			grad->dx[1] = hone_matmul_tn(g, a, dy);
+		break;
+	default:
+		if (grad->wants[0])
+			grad->dx[0] = hone_matmul_nt(g, b, dy);
+		if (grad->wants[1])
+			grad->dx[1] = hone_matmul_nn(g, a, dy);
+		break;
+	}
+	if (grad->node->n_in > 2 && grad->wants[2])
+		grad->dx[2] = dy;
+}
+
+static const struct hn_op table[] = {
+	{HONE_OP_MATMUL, "matmul", HN_OP_ROW_LOCAL | HN_OP_PURE | HN_OP_ACCUMULATES,
+		sizeof(struct hone_attr_matmul), 2, 3, 1, 2, infer_matmul, backward_matmul},
+};
+
+const struct hn_op_family hn_ops_product = HN_OP_FAMILY(table);
