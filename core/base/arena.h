@@ -35,11 +35,12 @@ char *hn_arena_strndup(struct hn_arena *arena, const char *text, size_t n);
 void *hn_arena_copy(struct hn_arena *arena, const void *bytes, size_t n);
 HONE_PRINTF(2, 3) char *hn_arena_printf(struct hn_arena *arena, const char *fmt, ...);
 
-/* malloc, realloc, calloc that end the process with exit 8 and one line on stderr; for small
- * memory with a life of its own.  Freed with free(). */
+/* Zeroed memory and realloc that end the process with exit 8 and one line on stderr; for
+ * small memory with a life of its own.  Freed with free(). */
 void *hn_alloc(size_t bytes);
 void *hn_realloc(void *old, size_t bytes);
-/* Grows a heap array so that it holds `need` elements of `bytes`; *cap is its capacity. */
+/* Grows a heap array so that it holds `need` elements of `bytes`; *cap is its capacity.
+ * What is new in it is not set. */
 void *hn_grow(void *old, size_t *cap, size_t need, size_t bytes);
 char *hn_strdup(const char *text);
 
@@ -48,8 +49,8 @@ char *hn_strdup(const char *text);
 void *hn_pages_alloc(size_t bytes);
 void hn_pages_free(void *pages, size_t bytes);
 
-/* Number of calls of all functions above since start: the step after the plan allocates
- * nothing, and a test counts. */
+/* Number of calls of the allocating functions above since start, in all threads: the step
+ * after the plan allocates nothing, and a test counts. */
 uint64_t hn_alloc_count(void);
 
 /* The only way to abort: our own bug.  Prints file, line and the condition. */

@@ -41,13 +41,15 @@ hn_dir_make(const char *path, struct hone_error *err)
 {
 	char *prefix = hn_strdup(path);
 	enum hone_status st = HONE_OK;
+	int error;
 
 	for (size_t i = 1; path[0] && !st; i++) {
 		if (path[i] != '/' && path[i])
 			continue;
 		prefix[i] = '\0';
-		if (mkdir(prefix, 0777) && errno != EEXIST && !hn_path_is_dir(prefix))
-			st = hn_fail_errno(err, HONE_EIO, prefix, "cannot be created", errno);
+		error = mkdir(prefix, 0777) ? errno : 0;
+		if (error && error != EEXIST && !hn_path_is_dir(prefix))
+			st = hn_fail_errno(err, HONE_EIO, prefix, "cannot be created", error);
 		prefix[i] = path[i];
 		if (!path[i])
 			break;

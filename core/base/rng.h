@@ -11,18 +11,22 @@
 
 #include <stdint.h>
 
+/* Philox4x32-10 itself, as Random123 tests it. */
+void hn_rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
 /* 64-bit hash of a name: the key of its stream. */
 uint64_t hn_rng_stream(const char *name);
 
 /* Four 32-bit numbers at counter (c0, c1) of (seed, stream). */
 void hn_rng_draw(uint64_t seed, uint64_t stream, uint64_t c0, uint64_t c1, uint32_t out[4]);
 
-/* One number in [0, 1) with 53 bits; in [0, n); standard normal (Box-Muller on one draw). */
+/* One number in [0, 1) with 53 bits; in [0, n), 0 for n = 0; standard normal (Box-Muller on
+ * one draw). */
 double hn_rng_uniform(uint64_t seed, uint64_t stream, uint64_t c0, uint64_t c1);
 uint64_t hn_rng_below(uint64_t seed, uint64_t stream, uint64_t c0, uint64_t c1, uint64_t n);
 double hn_rng_normal(uint64_t seed, uint64_t stream, uint64_t c0, uint64_t c1);
 
-/* A keyed permutation of [0, n): where index i goes.  A Feistel network with cycle walking,
+/* A keyed permutation of [0, n): where index i < n goes.  A Feistel network with cycle walking,
  * so the position in shuffled data is one integer and nothing is stored. */
 uint64_t hn_rng_permute(uint64_t seed, uint64_t stream, uint64_t i, uint64_t n);
 

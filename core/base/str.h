@@ -40,12 +40,14 @@ bool hn_streq(const char *a, const char *b);
 bool hn_starts_with(const char *text, const char *prefix);
 bool hn_ends_with(const char *text, const char *suffix);
 
-/* Parse a whole string; false when anything is left over or out of range.  Never locale
- * dependent. */
+/* Parse a whole string; false, and *out as it was, when anything is left over or out of
+ * range: spaces, hexadecimal, "inf" and "nan" are refused.  Never locale dependent. */
 bool hn_parse_i64(const char *text, int64_t *out);
 bool hn_parse_f64(const char *text, double *out);
 
-/* Shortest text that reads back as the same double (or float): for JSON and INI output. */
+/* Appends the text of the fewest digits that reads back as the same double, as %g writes it
+ * ("3", "0.1", "1e-05"), in any locale.  For JSON and INI, which have no words for numbers
+ * that are not finite: those give "nan", "inf", "-inf", and the caller asks before. */
 void hn_str_put_f64(struct hn_str *str, double value);
 
 /* Damerau-Levenshtein distance (adjacent transpositions count one), for "did you mean". */
