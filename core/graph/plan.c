@@ -1,0 +1,341 @@
+/*
+ * plan.c - where every value lies: lifetimes, shared memory, offsets in one arena.
+ *
+ * A value lives from the command that makes it to the last that reads it; in a region, what
+ * comes from outside and what is summed over chunks lives as long as the region.  Values are
+ * placed largest first at the lowest offset that is free during their lifetime (first-fit
+ * decreasing; Pisarchyk and Lee 2020 find it within a few per cent of the bound).  The
+ * result of an op may take the memory of an operand that dies there.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/program.h"
+
+enum { ALIGN = 64 };
+
+struct life {
+	uint32_t first, last; /* positions in the order */
+	uint32_t root;        /* value whose memory this one shares */
+	uint64_t n_bytes;
+	bool is_placed;
+};
+
+struct plan {
+	struct hn_program *program;
+	const struct hn_graph *graph;
+	struct life *life; /* by value */
+	uint32_t *region_first, *region_last; /* by space */
+	bool *is_read; /* by value: an operand of a node that runs */
+};
+
+bool
+hn_program_is_inner(const struct hn_program *program, uint32_t value)
+{
+	const struct hn_value *v = &program->graph.values[value];
+
+	return program->graph.spaces[v->space].is_chunked && !program->graph.nodes[v->node].leaf;
+}
+
+int64_t
+hn_program_rows(const struct hn_program *program, uint32_t value)
+{
+	return hn_program_is_inner(program, value) ? program->chunk_rows
+	                                           : program->graph.values[value].dim[0];
+}
+
+const struct hn_output *
+hn_program_store_of(const struct hn_program *program, uint32_t value)
+{
+	const struct hn_graph *graph = &program->graph;
+
+	for (uint32_t i = 0; i < graph->n_outputs; i++)
+		if (graph->outputs[i].value == value && graph->outputs[i].leaf)
+			return &graph->outputs[i];
+	return NULL;
+}
+
+static uint64_t
+value_bytes(const struct hn_program *program, uint32_t value)
+{
+	const struct hn_value *v = &program->graph.values[value];
+	const uint64_t n = (uint64_t)(hn_program_rows(program, value) * hn_value_cols(v) *
+				      hone_dtype_bytes(v->dtype));
+
+	return (n + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static void
+find_region_spans(struct plan *plan)
+{
+	const struct hn_program *p = plan->program;
+
+	for (uint32_t s = 0; s < plan->graph->n_spaces; s++) {
+		plan->region_first[s] = UINT32_MAX;
+		plan->region_last[s] = 0;
+	}
+	for (uint32_t t = 0; t < p->n_order; t++) {
+		const uint32_t s = p->unit_space[t];
+
+		if (plan->region_first[s] == UINT32_MAX)
+			plan->region_first[s] = t;
+		plan->region_last[s] = t;
+	}
+}
+
+static void
+find_lifetimes(struct plan *plan)
+{
+	const struct hn_program *p = plan->program;
+
+	for (uint32_t t = 0; t < p->n_order; t++) {
+		const struct hn_node *node = &plan->graph->nodes[p->order[t]];
+		const uint32_t s = p->unit_space[t];
+
+		for (uint32_t k = 0; k < node->n_in; k++) {
+			struct life *life = &plan->life[node->in[k]];
+			const bool is_outer = s && !hn_program_is_inner(p, node->in[k]);
+			const uint32_t last = is_outer ? plan->region_last[s] : t;
+
+			plan->is_read[node->in[k]] = true;
+			if (last > life->last)
+				life->last = last;
+		}
+		for (uint32_t k = 0; k < node->n_out; k++) {
+			const uint32_t value = node->first_out + k;
+			struct life *life = &plan->life[value];
+			const bool is_sum = s && !hn_program_is_inner(p, value);
+
+			life->first = is_sum ? plan->region_first[s] : t;
+			life->last = is_sum ? plan->region_last[s] : t;
+			life->root = value;
+			life->n_bytes = value_bytes(p, value);
+			life->is_placed = true;
+		}
+	}
+	for (uint32_t i = 0; i < plan->graph->n_outputs; i++)
+		if (!plan->graph->outputs[i].leaf)
+			plan->life[plan->graph->outputs[i].value].last = p->n_order;
+}
+
+/* A stored result lies in the leaf's own memory where its op adds there, or works in place. */
+static bool
+stores_directly(const struct plan *plan, const struct hn_node *node, uint32_t value)
+{
+	const struct hn_output *store = hn_program_store_of(plan->program, value);
+
+	if (!store)
+		return false;
+	if (!store->accumulates)
+		return true;
+	return (hn_op_find(node->op)->flags & HN_OP_ACCUMULATES) && !plan->is_read[value];
+}
+
+static int32_t
+memory_of_leaf(int32_t leaf)
+{
+	switch (leaf) {
+	case HN_LEAF_COLUMN:
+	case HN_LEAF_COUNT:
+	case HN_LEAF_CONST:
+		return HN_MEMORY_COLUMNS;
+	case HN_LEAF_WEIGHT:
+		return HN_MEMORY_WEIGHTS;
+	case HN_LEAF_PARAM:
+		return HN_MEMORY_PARAMS;
+	case HN_LEAF_GRAD:
+		return HN_MEMORY_GRADS;
+	case HN_LEAF_MOMENT1:
+		return HN_MEMORY_MOMENT1;
+	case HN_LEAF_MOMENT2:
+		return HN_MEMORY_MOMENT2;
+	case HN_LEAF_STATE:
+		return HN_MEMORY_STATES;
+	default:
+		return HN_MEMORY_NONE;
+	}
+}
+
+/* Leaves, and results that are stored in a leaf's memory.  Offsets of parameters are found
+ * at link time by index (kept in `weight`). */
+static void
+place_leaves(struct plan *plan)
+{
+	struct hn_program *p = plan->program;
+	uint64_t columns = 0, states = 0;
+	uint64_t *state_offset = hn_alloc((plan->graph->n_states + 1u) * sizeof *state_offset);
+
+	for (uint32_t i = 0; i < plan->graph->n_states; i++) {
+		state_offset[i] = states;
+		states += (plan->graph->states[i].n_bytes + ALIGN - 1) / ALIGN * ALIGN;
+	}
+	for (uint32_t id = 1; id < plan->graph->n_nodes; id++) {
+		const struct hn_node *node = &plan->graph->nodes[id];
+		struct hn_place *place = &p->places[node->first_out];
+
+		if (!node->leaf)
+			continue;
+		place->kind = memory_of_leaf(node->leaf);
+		place->n_bytes = value_bytes(p, node->first_out);
+		place->weight = node->leaf_index;
+		if (place->kind == HN_MEMORY_COLUMNS) {
+			place->offset = columns;
+			columns += place->n_bytes;
+		} else if (place->kind == HN_MEMORY_STATES) {
+			place->offset = state_offset[node->leaf_index];
+		}
+	}
+	for (uint32_t t = 0; t < p->n_order; t++) {
+		const struct hn_node *node = &plan->graph->nodes[p->order[t]];
+
+		for (uint32_t k = 0; k < node->n_out; k++) {
+			const uint32_t value = node->first_out + k;
+			const struct hn_output *store = hn_program_store_of(p, value);
+
+			if (!stores_directly(plan, node, value))
+				continue;
+			p->places[value] = (struct hn_place){.kind = memory_of_leaf(store->leaf),
+				.weight = store->leaf_index,
+				.n_bytes = plan->life[value].n_bytes};
+			if (store->leaf == HN_LEAF_STATE)
+				p->places[value].offset = state_offset[store->leaf_index];
+			plan->life[value].is_placed = false;
+		}
+	}
+	p->column_bytes = columns;
+	p->state_bytes = states;
+	free(state_offset);
+}
+
+/* Lets a result take the memory of an operand that dies with this command. */
+static void
+share_in_place(struct plan *plan)
+{
+	const struct hn_program *p = plan->program;
+
+	for (uint32_t t = 0; t < p->n_order; t++) {
+		const struct hn_node *node = &plan->graph->nodes[p->order[t]];
+		const int32_t k = hn_op_find(node->op)->in_place;
+		struct life *out = &plan->life[node->first_out], *in, *root;
+
+		if (k < 0 || (uint32_t)k >= node->n_in || !out->is_placed)
+			continue;
+		in = &plan->life[node->in[k]];
+		if (!in->is_placed || in->last != t || in->n_bytes != out->n_bytes ||
+			plan->graph->values[node->in[k]].dtype !=
+				plan->graph->values[node->first_out].dtype ||
+			hn_program_is_inner(p, node->in[k]) !=
+				hn_program_is_inner(p, node->first_out))
+			continue;
+		for (uint32_t j = 0; j < node->n_in; j++)
+			if ((int32_t)j != k && node->in[j] == node->in[k])
+				in = NULL; /* the same value twice: the other use needs it whole */
+		if (!in)
+			continue;
+		root = &plan->life[in->root];
+		out->root = in->root;
+		if (out->last > root->last)
+			root->last = out->last;
+	}
+}
+
+struct block {
+	uint32_t value;
+	const struct life *life;
+	uint64_t offset;
+};
+
+static int
+larger_first(const void *a, const void *b)
+{
+	const struct block *x = a, *y = b;
+
+	if (x->life->n_bytes != y->life->n_bytes)
+		return x->life->n_bytes < y->life->n_bytes ? 1 : -1;
+	return x->value < y->value ? -1 : x->value > y->value;
+}
+
+static int
+lower_first(const void *a, const void *b)
+{
+	const struct block *const *x = a, *const *y = b;
+
+	return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
+}
+
+/* The lowest offset where `block` fits beside the blocks placed before that live with it. */
+static uint64_t
+lowest_fit(const struct block *block, const struct block *placed, uint32_t n,
+	const struct block **near)
+{
+	uint64_t at = 0;
+	uint32_t n_near = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (placed[i].life->first <= block->life->last &&
+			block->life->first <= placed[i].life->last)
+			near[n_near++] = &placed[i];
+	qsort(near, n_near, sizeof(const struct block *), lower_first);
+	for (uint32_t i = 0; i < n_near; i++) {
+		if (near[i]->offset >= at + block->life->n_bytes)
+			break;
+		if (near[i]->offset + near[i]->life->n_bytes > at)
+			at = near[i]->offset + near[i]->life->n_bytes;
+	}
+	return at;
+}
+
+static void
+place_values(struct plan *plan)
+{
+	struct hn_program *p = plan->program;
+	struct block *blocks = hn_alloc(plan->graph->n_values * sizeof *blocks);
+	const struct block **near = hn_alloc(plan->graph->n_values * sizeof *near);
+	uint32_t n = 0;
+
+	for (uint32_t v = 1; v < plan->graph->n_values; v++)
+		if (plan->life[v].is_placed && plan->life[v].root == v)
+			blocks[n++] = (struct block){.value = v, .life = &plan->life[v]};
+	qsort(blocks, n, sizeof *blocks, larger_first);
+	p->arena_bytes = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		blocks[i].offset = lowest_fit(&blocks[i], blocks, i, near);
+		p->places[blocks[i].value] = (struct hn_place){.kind = HN_MEMORY_ARENA,
+			.offset = blocks[i].offset,
+			.n_bytes = blocks[i].life->n_bytes};
+		if (blocks[i].offset + blocks[i].life->n_bytes > p->arena_bytes)
+			p->arena_bytes = blocks[i].offset + blocks[i].life->n_bytes;
+	}
+	for (uint32_t v = 1; v < plan->graph->n_values; v++)
+		if (plan->life[v].is_placed && plan->life[v].root != v)
+			p->places[v] = p->places[plan->life[v].root];
+	free(blocks);
+	free(near);
+}
+
+enum hone_status
+hn_program_place(struct hn_program *program, struct hone_error *err)
+{
+	const struct hn_graph *graph = &program->graph;
+	struct plan plan = {.program = program, .graph = graph};
+
+	(void)err;
+	program->places = hn_alloc(graph->n_values * sizeof *program->places);
+	memset(program->places, 0, graph->n_values * sizeof *program->places);
+	plan.life = hn_alloc(graph->n_values * sizeof *plan.life);
+	memset(plan.life, 0, graph->n_values * sizeof *plan.life);
+	plan.is_read = hn_alloc(graph->n_values * sizeof *plan.is_read);
+	memset(plan.is_read, 0, graph->n_values * sizeof *plan.is_read);
+	plan.region_first = hn_alloc(graph->n_spaces * sizeof *plan.region_first);
+	plan.region_last = hn_alloc(graph->n_spaces * sizeof *plan.region_last);
+	find_region_spans(&plan);
+	find_lifetimes(&plan);
+	place_leaves(&plan);
+	share_in_place(&plan);
+	place_values(&plan);
+	free(plan.life);
+	free(plan.is_read);
+	free(plan.region_first);
+	free(plan.region_last);
+	return HONE_OK;
+}
