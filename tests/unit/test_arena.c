@@ -146,7 +146,7 @@ test_arena_pages_aligned_and_refused_with_null(void **state)
 static void
 ask_for_array(struct hn_arena *arena)
 {
-	(void)hn_arena_array(arena, SIZE_MAX / 2, 4);
+	(void)hn_arena_array(arena, SIZE_MAX / 4 + 2, 4);
 }
 
 static void
@@ -161,7 +161,7 @@ ask_to_grow(struct hn_arena *arena)
 	size_t cap = 0;
 
 	(void)arena;
-	(void)hn_grow(NULL, &cap, SIZE_MAX / 4, 16);
+	(void)hn_grow(NULL, &cap, SIZE_MAX / 16 + 2, 16);
 }
 
 /* Runs `ask` in a child with stderr in a pipe; gives its wait status and its line. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -138,7 +139,7 @@ test_file_writer_stale_temporary_is_taken_over(void **state)
 static void
 test_file_replace_of_no_file_place_is_refused(void **state)
 {
-	char *nowhere = hn_path_join(*state, "missing/a");
+	char *nowhere = hn_path_join(*state, "missing/a"), *pipe = hn_path_join(*state, "pipe");
 	struct hone_error err = {0};
 
 	assert_int_equal(hn_file_replace(nowhere, "x", 1, &err), HONE_EIO);
@@ -146,8 +147,10 @@ test_file_replace_of_no_file_place_is_refused(void **state)
 	assert_non_null(strstr(err.text, "No such file"));
 	assert_int_equal(hn_file_replace(*state, "x", 1, &err), HONE_EIO);
 	assert_non_null(strstr(err.text, "not a regular file"));
-	assert_int_equal(hn_file_replace("/dev/null", "x", 1, &err), HONE_EIO);
+	assert_int_equal(mkfifo(pipe, 0600), 0);
+	assert_int_equal(hn_file_replace(pipe, "x", 1, &err), HONE_EIO);
 	free(nowhere);
+	free(pipe);
 }
 
 /* Catches: a limit that is off by one, and one that is checked after the allocation. */
@@ -188,6 +191,37 @@ test_file_read_of_unknown_size_is_whole(void **state)
 	assert_true(len > 100);
 	assert_non_null(strstr(text, "Pid:"));
 	free(text);
+}
+
+/* Catches: a buffer for streams that does not grow, or forgets what it held. */
+static void
+test_file_read_of_pipe_is_whole(void **state)
+{
+	enum { N = 1000000 };
+	char *path = hn_path_join(*state, "pipe"), *bytes = test_malloc(N), *text;
+	struct hone_error err = {0};
+	size_t len;
+	int status;
+	pid_t child;
+
+	for (size_t i = 0; i < N; i++)
+		bytes[i] = (char)(i * 7 % 251);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		FILE *pipe = fopen(path, "w");
+
+		_exit(pipe && fwrite(bytes, 1, N, pipe) == N && !fclose(pipe) ? 0 : 1);
+	}
+	assert_int_equal(hn_file_read(path, N, HONE_EDATA, &text, &len, &err), HONE_OK);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(len, N);
+	assert_memory_equal(text, bytes, N);
+	free(text);
+	free(path);
+	test_free(bytes);
 }
 
 /* Catches: a mapping of the wrong bytes, an empty file that fails, a change not noticed. */
@@ -397,6 +431,7 @@ main(void)
 		CASE(test_file_replace_of_no_file_place_is_refused),
 		CASE(test_file_read_above_limit_names_it),
 		CASE(test_file_read_of_unknown_size_is_whole),
+		CASE(test_file_read_of_pipe_is_whole),
 		CASE(test_file_map_shows_bytes_and_changes),
 		CASE(test_file_map_of_no_file_says_why),
 		CASE(test_file_hash_of_file_equals_hash_of_bytes),

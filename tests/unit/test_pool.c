@@ -131,6 +131,42 @@ test_pool_sleepers_wake_up(void **state)
 	hn_pool_destroy(pool);
 }
 
+struct meeting {
+	_Atomic int n_here;
+	_Atomic int n_met;
+};
+
+/* Waits until all three are here, at most five seconds. */
+static void
+meet(void *ctx, int64_t i, int32_t worker)
+{
+	struct meeting *meeting = ctx;
+
+	(void)i;
+	(void)worker;
+	meeting->n_here++;
+	for (int ms = 0; ms < 5000 && meeting->n_here < 3; ms++)
+		doze(1000000);
+	meeting->n_met += meeting->n_here == 3;
+}
+
+/* Catches: sleeping workers that nobody wakes, while the caller does all the work alone. */
+static void
+test_pool_sleeping_workers_join_in(void **state)
+{
+	struct hn_pool *pool = make(3);
+
+	(void)state;
+	for (int job = 0; job < 5; job++) {
+		struct meeting meeting = {0};
+
+		doze(2000000);
+		hn_pool_run(pool, 3, meet, &meeting);
+		assert_int_equal(meeting.n_met, 3);
+	}
+	hn_pool_destroy(pool);
+}
+
 static int64_t
 cpu_ns(void)
 {
@@ -189,6 +225,7 @@ main(void)
 		cmocka_unit_test(test_pool_each_piece_runs_once),
 		cmocka_unit_test(test_pool_many_short_jobs_do_not_mix),
 		cmocka_unit_test(test_pool_sleepers_wake_up),
+		cmocka_unit_test(test_pool_sleeping_workers_join_in),
 		cmocka_unit_test(test_pool_idle_threads_cost_nothing),
 		cmocka_unit_test(test_pool_destroy_at_once_ends),
 		cmocka_unit_test(test_pool_threads_out_of_range_refused),
