@@ -54,10 +54,10 @@ void hn_pages_free(void *pages, size_t bytes);
 uint64_t hn_alloc_count(void);
 
 /* The only way to abort: our own bug.  Prints file, line and the condition. */
-#define HONE_BUG_ON(condition)                                                                 \
-	do {                                                                                   \
-		if (condition)                                                                 \
-			hn_bug(__FILE__, __LINE__, #condition);                                \
+#define HONE_BUG_ON(condition)                                                                     \
+	do {                                                                                       \
+		if (condition)                                                                     \
+			hn_bug(__FILE__, __LINE__, #condition);                                    \
 	} while (0)
 _Noreturn void hn_bug(const char *file, int line, const char *condition);
 

@@ -29,8 +29,8 @@ struct hn_map {
 enum hone_status hn_fail_errno(struct hone_error *err, enum hone_status status, const char *path,
 	const char *doing, int error);
 
-enum hone_status hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error,
-	struct hone_error *err);
+enum hone_status hn_map_open(
+	struct hn_map *map, const char *path, enum hone_status on_error, struct hone_error *err);
 void hn_map_close(struct hn_map *map);
 bool hn_map_unchanged(const struct hn_map *map);
 
@@ -47,8 +47,7 @@ enum hone_status hn_file_replace(
 /* A file written piece by piece with the same guarantee: create, write..., commit | abandon.
  * After a failed write the first error is kept and commit returns it. */
 struct hn_writer;
-enum hone_status hn_writer_create(
-	struct hn_writer **out, const char *path, struct hone_error *err);
+enum hone_status hn_writer_create(struct hn_writer **out, const char *path, struct hone_error *err);
 enum hone_status hn_writer_write(
 	struct hn_writer *writer, const void *bytes, size_t n, struct hone_error *err);
 enum hone_status hn_writer_commit(struct hn_writer *writer, struct hone_error *err); /* frees */
