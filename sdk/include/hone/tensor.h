@@ -117,6 +117,39 @@ hone_f16_to_f32(uint16_t h)
 	return f;
 }
 
+/* f32 to IEEE binary16: to nearest, ties to even; too large becomes infinity, a NaN stays a
+ * NaN.  [any thread, pure] */
+static inline uint16_t
+hone_f16_from_f32(float f)
+{
+	uint32_t bits, sign, mantissa, shift, half, rest, tie;
+	int32_t exponent;
+
+	memcpy(&bits, &f, sizeof bits);
+	sign = (bits >> 16) & 0x8000u;
+	bits &= 0x7fffffffu;
+	if (bits > 0x7f800000u)
+		return (uint16_t)(sign | 0x7e00u | ((bits >> 13) & 0x1ffu));
+	if (bits >= 0x47800000u) /* 65536 and more, infinity */
+		return (uint16_t)(sign | 0x7c00u);
+	if (bits < 0x33000000u) /* below half of the smallest subnormal */
+		return (uint16_t)sign;
+	exponent = (int32_t)(bits >> 23) - 112;
+	mantissa = bits & 0x7fffffu;
+	shift = 13;
+	if (exponent <= 0) { /* subnormal: the leading 1 is stored, nothing is implied */
+		mantissa |= 0x800000u;
+		shift = (uint32_t)(14 - exponent);
+		exponent = 0;
+	}
+	half = ((uint32_t)exponent << 10) + (mantissa >> shift);
+	rest = mantissa & ((1u << shift) - 1);
+	tie = 1u << (shift - 1);
+	if (rest > tie || (rest == tie && (half & 1u)))
+		half++; /* may carry into the exponent, up to infinity: that is right */
+	return (uint16_t)(sign | half);
+}
+
 #ifdef __cplusplus
 }
 #endif
