@@ -41,12 +41,14 @@ def normal(name, shape, scale=1.0, centre=0.0):
     return torch.from_numpy(values.astype(np.float32))
 
 
-def write_tensors(path, tensors, **metadata):
+def write_tensors(path, tensors, **facts):
     """Writes `tensors` below OUT; names sorted, so that equal values are equal bytes."""
     path = OUT / path
     path.parent.mkdir(parents=True, exist_ok=True)
     ready = {name: torch.as_tensor(tensors[name]).detach().contiguous().clone() for name in sorted(tensors)}
-    save_file(ready, path, metadata={key: str(value) for key, value in metadata.items()} or None)
+    # One key only: safetensors writes several in an order that changes from run to run.
+    metadata = {"facts": json.dumps(facts, sort_keys=True)} if facts else {"format": "pt"}
+    save_file(ready, path, metadata=metadata)
     path.chmod(0o644)
     print(f"{path.relative_to(OUT.parent)}: {len(ready)} tensors, {path.stat().st_size} bytes")
 

@@ -58,7 +58,7 @@ def adamw():
             tensors[f"{case}.{kind}.values"] = torch.stack(path)
             tensors[f"{case}.{kind}.m"] = optimizer.state[p]["exp_avg"]
             tensors[f"{case}.{kind}.v"] = optimizer.state[p]["exp_avg_sq"]
-    write_tensors("optimizer/adamw.safetensors", tensors, lr=1e-2, cases=json.dumps(ADAMW))
+    write_tensors("optimizer/adamw.safetensors", tensors, lr=1e-2, cases=ADAMW)
 
 
 def clip():
@@ -99,7 +99,7 @@ def schedules():
             for warmup in (0, 5):
                 tensors[f"{case}.warmup{warmup}"] = rates(kind, warmup, options)
             meaning[case] = {"lr_scheduler_type": kind, **options}
-    write_tensors("optimizer/schedules.safetensors", tensors, cases=json.dumps(meaning), total_steps=TOTAL, base_rate=1)
+    write_tensors("optimizer/schedules.safetensors", tensors, cases=meaning, total_steps=TOTAL, base_rate=1)
 
 
 def warmup_share():

@@ -93,7 +93,7 @@ def respell(config):
 def main():
     for name, config in CONFIGS.items():
         folder = f"models/{name}"
-        write_tensors(f"{folder}/model.safetensors", make_weights(name, config), format="pt")
+        write_tensors(f"{folder}/model.safetensors", make_weights(name, config))
         write_json(f"{folder}/config.json", respell(config) if name == "tiny-llama-untied" else config)
         if name in ("tiny-llama", "tiny-llama-untied"):
             make_tokenizer().save(str(OUT / folder / "tokenizer.json"), pretty=False)
