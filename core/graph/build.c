@@ -184,13 +184,6 @@ build_linear(const struct hone_build *at, const struct hone_site *site, hone_nod
 }
 
 static hone_node
-build_linear_add(
-	const struct hone_build *at, const struct hone_site *site, hone_node x, hone_node c)
-{
-	return hone_add(graph_of(at), c, build_linear(at, site, x));
-}
-
-static hone_node
 build_product(const struct hone_build *at, const struct hone_site *site, hone_node x)
 {
 	return hone_matmul_nt(
@@ -377,7 +370,6 @@ const struct hone_build_vt hn_build_vt = {
 	.positions = hn_build_positions,
 	.max_length = hn_build_max_length,
 	.linear = build_linear,
-	.linear_add = build_linear_add,
 	.embed = build_embed,
 	.norm = build_norm,
 	.attention = build_attention,

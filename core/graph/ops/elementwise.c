@@ -47,6 +47,7 @@ infer_same(struct hn_infer *infer)
 static bool
 infer_binary(struct hn_infer *infer)
 {
+	const struct hone_attr_binary *attr = infer->attr;
 	const struct hn_value *a = infer->in[0], *b = infer->in[1];
 	const bool is_same = a->space == b->space && a->dim[0] == b->dim[0] &&
 	                     hn_value_cols(a) == hn_value_cols(b);
@@ -61,6 +62,13 @@ infer_binary(struct hn_infer *infer)
 		return hn_infer_fail(infer,
 			"the second operand is neither of the same shape nor a row, a column, a scalar");
 	}
+	if (a->dtype == HONE_DTYPE_I32 && b->dtype == HONE_DTYPE_I32 &&
+		(attr->kind == HONE_BINARY_LESS || attr->kind == HONE_BINARY_EQUAL)) {
+		hn_infer_like(infer, 0, a, infer->graph->stat);
+		return true;
+	}
+	if (!hn_is_float(a->dtype) || !hn_is_float(b->dtype))
+		return hn_infer_fail(infer, "whole numbers can only be compared with each other");
 	hn_infer_like(infer, 0, a, a->dtype);
 	return true;
 }

@@ -108,9 +108,6 @@ struct hone_build_vt {
 	int64_t (*max_length)(const struct hone_build *at, hone_stream stream);
 	hone_node (*linear)(
 		const struct hone_build *at, const struct hone_site *site, hone_node x);
-	/* y = linear(x) + c in one operation where nothing stands between. */
-	hone_node (*linear_add)(const struct hone_build *at, const struct hone_site *site,
-		hone_node x, hone_node c);
 	hone_node (*embed)(const struct hone_build *at, const struct hone_site *site,
 		hone_stream stream, hone_node ids);
 	/* RMSNorm when the site has no bias, LayerNorm when it has one. */

@@ -121,6 +121,10 @@ struct hone_data_vt {
 		int64_t n, struct hone_error *err);
 	enum hone_status (*column)(
 		struct hone_data *data, const char *name, const void *values, struct hone_error *err);
+	/* Labels of n rows: labels[i] = ids[i + 1] where learned[i + 1] (NULL: everywhere), else
+	 * HONE_LABEL_NONE.  Valid until the next call. */
+	const int32_t *(*labels)(struct hone_data *data, int64_t n, const int32_t *ids,
+		const uint8_t *learned);
 	/* A random number in [0, 1), keyed by (seed, instance, epoch, example, i). */
 	double (*uniform)(const struct hone_data *data, uint64_t i);
 };

@@ -13,6 +13,10 @@
  * rows is 0.  Attribute structs only grow at their end: `attr_size` of a command says how
  * much is there, a backend's table says how much it understands.
  *
+ * Memory: output 0 may lie in the memory of operand 0 of unary, unary_back (dy), binary, scale,
+ * rope, dropout and put_rows, of operand 2 of matmul (c), and of operand 1 of nll_back
+ * (logits); kernels read before they write.
+ *
  * Flags: R row-local (row i of each output depends on row i of the row operands only, so a
  * region may run in row chunks); P pure; A honours HONE_COMMAND_ACCUMULATE (adds to what the
  * output holds instead of overwriting it); Z random.
@@ -111,7 +115,8 @@ struct hone_attr_unary {
 };
 
 /* BINARY (a, b) -> a o b, shape and type of a.  b has the shape of a, or is a row [D] or
- * [1,D], a column [N,1], or a scalar [1]; nothing else broadcasts. */
+ * [1,D], a column [N,1], or a scalar [1]; nothing else broadcasts.  Comparisons also take two
+ * i32 operands, and then give stat. */
 enum hone_binary {
 	HONE_BINARY_ADD = 1,
 	HONE_BINARY_SUB = 2,
