@@ -7,6 +7,8 @@
  *     \s \S    Unicode White_Space; PCRE2's own \s also takes U+180E
  *     \w       letters, marks, decimal and letter numbers, connectors, circled letters
  *     \d \D    \p{Nd}
+ *     \p{L}    with the ideographs of Unicode 15 to 17; other characters assigned since the
+ *              Unicode of the installed PCRE2 (14 in Debian 12) are none of letter or number
  *     ^ $      match at every line, as Ruby's do (PCRE2_MULTILINE)
  *     refused  \b \h \R \X \G \K, nested classes, && in classes, (?...) forms other than
  *              groups, (?i: ...), look-around and atomic groups
@@ -25,10 +27,14 @@
 enum { PATTERN_MAX = 8192, STEPS_MIN = 200000, STEPS_PER_BYTE = 32 };
 enum { JIT_STACK_MIN = 32 * 1024, JIT_STACK_MAX = 8 * 1024 * 1024, HEAP_MAX_KIB = 64 * 1024 };
 
+/* CJK extensions H, I and J (Unicode 15 to 17), which PCRE2's tables may not have yet. */
+#define NEW_IDEOGRAPHS "\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{33479}"
+
 static const char space_class[] = "\\t-\\r\\x20\\x{85}\\p{Z}";
-static const char word_class[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
+/* Oniguruma counts the superscripts and fractions of Latin-1 as word characters. */
+static const char word_class[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE"
 				 "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
-				 "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
+				 "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}" NEW_IDEOGRAPHS;
 
 struct hn_pattern {
 	pcre2_code *code;
@@ -84,6 +90,32 @@ rewrite_code_point(struct rewriting *r, struct hone_error *err)
 	return HONE_OK;
 }
 
+/* An escape that both read alike, with the {...} of \p, \P and \x. */
+static enum hone_status
+copy_escape(struct rewriting *r, char c, struct hone_error *err)
+{
+	size_t len = 2;
+
+	if (strchr("pPx", c) && r->i + 2 < r->n && r->in[r->i + 2] == '{') {
+		const char *close = memchr(r->in + r->i, '}', r->n - r->i);
+
+		if (!close)
+			return refuse(r, err);
+		len = (size_t)(close + 1 - (r->in + r->i));
+	}
+	hn_str_add(&r->out, r->in + r->i, len);
+	r->i += len;
+	return HONE_OK;
+}
+
+static bool
+is_property(const struct rewriting *r, const char *name)
+{
+	const size_t len = strlen(name);
+
+	return r->n - r->i >= 2 + len && !memcmp(r->in + r->i + 2, name, len);
+}
+
 static enum hone_status
 rewrite_escape(struct rewriting *r, struct hone_error *err)
 {
@@ -92,6 +124,13 @@ rewrite_escape(struct rewriting *r, struct hone_error *err)
 
 	if (c == 'u')
 		return rewrite_code_point(r, err);
+	if (c == 'p' && (is_property(r, "{L}") || is_property(r, "{Lo}"))) {
+		const bool is_lo = is_property(r, "{Lo}");
+
+		put_class(r, is_lo ? "\\p{Lo}" NEW_IDEOGRAPHS : "\\p{L}" NEW_IDEOGRAPHS, false);
+		r->i += is_lo ? 6 : 5;
+		return HONE_OK;
+	}
 	if (c == 's' || (c == 'S' && !r->in_class))
 		put_class(r, space_class, c == 'S');
 	else if (c == 'w' || (c == 'W' && !r->in_class))
@@ -101,7 +140,7 @@ rewrite_escape(struct rewriting *r, struct hone_error *err)
 	else if (c == '\0' || (c >= '0' && c <= '9') || (is_letter && !strchr("pPrntfx", c)))
 		return refuse(r, err);
 	else
-		hn_str_add(&r->out, r->in + r->i, 2);
+		return copy_escape(r, c, err);
 	r->i += 2;
 	return HONE_OK;
 }

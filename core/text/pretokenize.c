@@ -25,6 +25,13 @@ enum { DEPTH_MAX = 8, STEPS_MAX = 64 };
 static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+"
 				   "| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+/* \w of Rust's regex crate, in which this step is defined there: with joiners, unlike \w in
+ * patterns of files. */
+#define WORD                                                                                       \
+	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}"                   \
+	"\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+static const char whitespace_pattern[] = "[" WORD "]+|[^" WORD "\\s]+";
+
 static void
 add_range(struct hn_ranges *ranges, size_t begin, size_t end)
 {
@@ -304,7 +311,7 @@ parse_step(struct hn_pres *pres, const json_t *json, int depth, struct hone_erro
 		return HONE_OK;
 	}
 	if (hn_streq(type, "Whitespace"))
-		return push_pattern(pres, "\\w+|[^\\w\\s]+", HN_SPLIT_REMOVED, true, err);
+		return push_pattern(pres, whitespace_pattern, HN_SPLIT_REMOVED, true, err);
 	if (hn_streq(type, "WhitespaceSplit"))
 		return push_pattern(pres, "\\s", HN_SPLIT_REMOVED, false, err);
 	if (hn_streq(type, "Punctuation")) {
