@@ -194,6 +194,7 @@ struct hn_ranges {
 	size_t n, cap;
 };
 
+extern const char hn_gpt2_pattern[];
 void hn_pres_fini(struct hn_pres *pres);
 enum hone_status hn_pres_parse(struct hn_pres *pres, const json_t *json, struct hone_error *err);
 /* Cuts *view into words, words[*which]; a step that puts spaces in front of words changes the
@@ -205,10 +206,14 @@ enum hone_status hn_pres_run(const struct hn_pres *pres, struct hn_matcher *matc
 /* pre_names.c: a value of tokenizer.ggml.pre. */
 struct hn_pre_name {
 	const char *name;
-	const char *json; /* the same pre-tokenizer as tokenizer.json has it */
-	bool ignore_merges, add_bos;
+	const char *pattern; /* NULL = GPT-2's, which ByteLevel has built in */
+	bool individual_digits, ignore_merges, add_bos;
 };
 const struct hn_pre_name *hn_pre_name_find(const char *name); /* NULL when unknown */
+/* The same pre-tokenizer as tokenizer.json has it, with the bytes below 128 that have no token
+ * made words of their own. */
+void hn_pre_name_json(
+	const struct hn_pre_name *pre, const int32_t byte_id[256], struct hn_str *json);
 
 /* --- added.c: tokens that are cut out of the text ------------------------------------------- */
 
@@ -304,7 +309,7 @@ enum hone_status hn_json_fail(struct hone_error *err, const char *origin, const 
 enum hone_status hn_tokenizer_read_config(
 	struct hn_tokenizer *tok, const struct hn_tokenizer_files *files, struct hone_error *err);
 /* jansson with what this house wants of it: duplicates refused, place in the error. */
-json_t *hn_json_parse(
-	const char *text, size_t len, const char *origin, const char *name, struct hone_error *err);
+json_t *hn_json_parse(const char *text, size_t len, size_t flags, const char *origin,
+	const char *name, struct hone_error *err);
 
 #endif

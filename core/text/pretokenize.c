@@ -22,8 +22,8 @@
 
 enum { DEPTH_MAX = 8, STEPS_MAX = 64 };
 
-static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+"
-				   "| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char hn_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+"
+			       "| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /* \w of Rust's regex crate, in which this step is defined there: with joiners, unlike \w in
  * patterns of files. */
@@ -282,7 +282,7 @@ parse_byte_level(struct hn_pres *pres, const json_t *json, struct hone_error *er
 		push(pres, HN_PRE_SPACE);
 	if (json_is_false(json_object_get(json, "use_regex")))
 		return HONE_OK;
-	return push_pattern(pres, gpt2_pattern, HN_SPLIT_ISOLATED, false, err);
+	return push_pattern(pres, hn_gpt2_pattern, HN_SPLIT_ISOLATED, false, err);
 }
 
 static enum hone_status

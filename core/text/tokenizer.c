@@ -138,14 +138,18 @@ add_spec_tokens(struct hn_tokenizer *tok, const struct hn_tokenizer_spec *spec)
 	}
 }
 
-/* The pre-tokenizer that the file names. */
+/* The pre-tokenizer that the file names; the vocabulary is there. */
 static enum hone_status
 set_pre(struct hn_tokenizer *tok, const struct hn_pre_name *pre, struct hone_error *err)
 {
+	struct hn_str text = {0};
 	json_error_t why;
-	json_t *json = json_loads(pre->json, JSON_REJECT_DUPLICATES, &why);
+	json_t *json;
 	enum hone_status st;
 
+	hn_pre_name_json(pre, tok->bpe.byte_id, &text);
+	json = json_loadb(text.text, text.len, JSON_REJECT_DUPLICATES, &why);
+	hn_str_fini(&text);
 	if (!json)
 		return hone_fail(err, HONE_EBUG, "the pre-tokenizer '%s': %s", pre->name, why.text);
 	st = hn_pres_parse(&tok->pres, json, err);
@@ -193,9 +197,9 @@ fill_from_spec(
 	if (st)
 		return st;
 	add_spec_tokens(tok, spec);
-	st = set_pre(tok, pre, err);
+	st = hn_tokenizer_build(tok, &build, err);
 	if (!st)
-		st = hn_tokenizer_build(tok, &build, err);
+		st = set_pre(tok, pre, err);
 	if (st)
 		return st;
 	tok->bpe.ignore_merges = pre->ignore_merges;

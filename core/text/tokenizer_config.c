@@ -27,7 +27,8 @@ read_side(json_t **out, const struct hn_text *text, const char *origin, const ch
 {
 	if (!text->len)
 		return HONE_OK;
-	*out = hn_json_parse(text->bytes, text->len, origin, name, err);
+	/* model_max_length is 1e30 written as an integer, in nearly every file. */
+	*out = hn_json_parse(text->bytes, text->len, JSON_DECODE_INT_AS_REAL, origin, name, err);
 	return *out ? HONE_OK : HONE_EMODEL;
 }
 
@@ -66,9 +67,9 @@ set_special(const struct hn_tokenizer *tok, const struct sides *sides, const cha
 static int32_t
 id_of(const struct hn_tokenizer *tok, const json_t *value)
 {
-	const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+	const double id = json_is_number(value) ? json_number_value(value) : -1.0;
 
-	return id >= 0 && id < tok->vocab.n ? (int32_t)id : -1;
+	return id >= 0.0 && id < (double)tok->vocab.n ? (int32_t)id : -1;
 }
 
 static void

@@ -17,11 +17,11 @@
 enum { DEPTH_MAX = 8, HOLES_MAX = 65536 };
 
 json_t *
-hn_json_parse(
-	const char *text, size_t len, const char *origin, const char *name, struct hone_error *err)
+hn_json_parse(const char *text, size_t len, size_t flags, const char *origin, const char *name,
+	struct hone_error *err)
 {
 	json_error_t why;
-	json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+	json_t *json = json_loadb(text, len, flags | JSON_REJECT_DUPLICATES, &why);
 	char place[200];
 
 	if (json && json_is_object(json))
@@ -440,7 +440,7 @@ parse(struct hn_tokenizer *tok, const struct hn_tokenizer_files *files, struct h
 			"this is a Git LFS pointer, not the file; run git lfs pull");
 	st = hn_json_model_cut(&model, tok->origin, text->bytes, text->len, err);
 	if (!st) {
-		json = hn_json_parse(model.rest.text, model.rest.len, tok->origin, "", err);
+		json = hn_json_parse(model.rest.text, model.rest.len, 0, tok->origin, "", err);
 		st = json ? fill(tok, json, &model, &inner) : HONE_EMODEL;
 		if (json && st)
 			(void)hone_fail_at(err, st, tok->origin, 0, 0, "%s", inner.text);

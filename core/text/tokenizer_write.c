@@ -3,9 +3,7 @@
  *
  * What was read from a tokenizer.json is written back byte for byte.  A tokenizer from GGUF
  * metadata, or a trained one, is written anew: the same tokens, merges, added tokens and
- * pre-tokenizer, so that `tokenizers` and `transformers` give the same ids.  (One corner
- * differs: where llama.cpp drops a byte without a token, its neighbours stay apart; in Hugging
- * Face's library they may then merge.)
+ * pre-tokenizer, so that `tokenizers` and `transformers` give the same ids.
  */
 #include <stdlib.h>
 #include <string.h>
