@@ -1,0 +1,214 @@
+/*
+ * tokenizer_config.c - the files beside tokenizer.json: special tokens, ends, chat template.
+ *
+ *     tokenizer_config.json    bos_token ... pad_token: text or {"content": text};
+ *                              chat_template: text or [{"name", "template"}, ...]
+ *     special_tokens_map.json  the same tokens, of older repositories; second choice
+ *     generation_config.json   eos_token_id: number or list, where generation stops
+ *     chat_template.jinja      wins over tokenizer_config.json
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "text/parts.h"
+
+enum { FILE_MAX = 1 << 30, ENDS_MAX = 256 };
+
+/* The three documents; NULL where the file is absent. */
+struct sides {
+	json_t *config, *map, *generation;
+};
+
+static enum hone_status
+read_side(json_t **out, const struct hn_text *text, const char *origin, const char *name,
+	struct hone_error *err)
+{
+	if (!text->len)
+		return HONE_OK;
+	/* model_max_length is 1e30 written as an integer, in nearly every file. */
+	*out = hn_json_parse(text->bytes, text->len, JSON_DECODE_INT_AS_REAL, origin, name, err);
+	return *out ? HONE_OK : HONE_EMODEL;
+}
+
+/* A special token as text, from the first file that has it. */
+static const json_t *
+special_text(const struct sides *sides, const char *key)
+{
+	const json_t *value = json_object_get(sides->config, key);
+
+	if (!value || json_is_null(value))
+		value = json_object_get(sides->map, key);
+	if (json_is_object(value))
+		value = json_object_get(value, "content");
+	return json_is_string(value) ? value : NULL;
+}
+
+static enum hone_status
+set_special(const struct hn_tokenizer *tok, const struct sides *sides, const char *key,
+	bool is_needed, int32_t *id, struct hone_error *err)
+{
+	const json_t *text = special_text(sides, key);
+
+	if (!text)
+		return HONE_OK;
+	const int32_t found =
+		hn_tokenizer_find(tok, json_string_value(text), json_string_length(text));
+	if (found < 0 && is_needed)
+		return hone_fail(err, HONE_EMODEL,
+			"%s is '%.60s', which is no token of tokenizer.json", key,
+			json_string_value(text));
+	*id = found;
+	return HONE_OK;
+}
+
+/* A number, or -1: ids of generation_config.json are only ever a second choice. */
+static int32_t
+id_of(const struct hn_tokenizer *tok, const json_t *value)
+{
+	const double id = json_is_number(value) ? json_number_value(value) : -1.0;
+
+	return id >= 0.0 && id < (double)tok->vocab.n ? (int32_t)id : -1;
+}
+
+static void
+set_ends(struct hn_tokenizer *tok, const json_t *generation)
+{
+	const json_t *value = json_object_get(generation, "eos_token_id");
+	int32_t ids[ENDS_MAX];
+	size_t n = 0;
+
+	if (json_is_array(value)) {
+		for (size_t i = 0; i < json_array_size(value) && n < ENDS_MAX; i++)
+			ids[n++] = id_of(tok, json_array_get(value, i));
+	} else {
+		ids[n++] = id_of(tok, value);
+	}
+	if (tok->eos < 0 && n)
+		tok->eos = ids[0];
+	if (tok->bos < 0)
+		tok->bos = id_of(tok, json_object_get(generation, "bos_token_id"));
+	if (tok->pad < 0)
+		tok->pad = id_of(tok, json_object_get(generation, "pad_token_id"));
+	hn_tokenizer_set_ends(tok, ids, n);
+}
+
+/* The template in tokenizer_config.json; of several, the one called "default". */
+static const json_t *
+config_template(const json_t *config)
+{
+	const json_t *value = json_object_get(config, "chat_template");
+
+	for (size_t i = 0; i < json_array_size(value); i++) {
+		const json_t *item = json_array_get(value, i);
+		const char *name = json_string_value(json_object_get(item, "name"));
+
+		if (name && hn_streq(name, "default"))
+			return json_object_get(item, "template");
+	}
+	return value;
+}
+
+static void
+set_template(struct hn_tokenizer *tok, const json_t *config, const struct hn_text *jinja)
+{
+	const json_t *value = config_template(config);
+	struct hn_text text = *jinja;
+
+	if (!text.len && json_is_string(value))
+		text = (struct hn_text){json_string_value(value), json_string_length(value)};
+	tok->chat_template = hn_alloc(text.len + 1);
+	if (text.len)
+		memcpy(tok->chat_template, text.bytes, text.len);
+	tok->chat_template[text.len] = '\0';
+	tok->chat_template_len = text.len;
+}
+
+enum hone_status
+hn_tokenizer_read_config(
+	struct hn_tokenizer *tok, const struct hn_tokenizer_files *files, struct hone_error *err)
+{
+	struct sides sides = {NULL, NULL, NULL};
+	struct hone_error inner = {0};
+	const struct hn_text *jinja = &files->chat_template;
+	enum hone_status st;
+
+	st = read_side(
+		&sides.config, &files->tokenizer_config, tok->origin, "tokenizer_config.json", err);
+	if (!st)
+		st = read_side(&sides.map, &files->special_tokens_map, tok->origin,
+			"special_tokens_map.json", err);
+	if (!st)
+		st = read_side(&sides.generation, &files->generation_config, tok->origin,
+			"generation_config.json", err);
+	if (!st) {
+		st = set_special(tok, &sides, "bos_token", true, &tok->bos, &inner);
+		if (!st)
+			st = set_special(tok, &sides, "eos_token", true, &tok->eos, &inner);
+		if (!st)
+			st = set_special(tok, &sides, "unk_token", false, &tok->unk, &inner);
+		if (!st)
+			st = set_special(tok, &sides, "pad_token", false, &tok->pad, &inner);
+		if (!st && hn_utf8_check(jinja->bytes, jinja->len) != jinja->len)
+			st = hone_fail(
+				&inner, HONE_EMODEL, "chat_template.jinja is not valid UTF-8");
+		if (st)
+			(void)hone_fail_at(err, st, tok->origin, 0, 0, "%s", inner.text);
+	}
+	if (!st) {
+		set_ends(tok, sides.generation);
+		set_template(tok, sides.config, jinja);
+	}
+	json_decref(sides.config);
+	json_decref(sides.map);
+	json_decref(sides.generation);
+	return st;
+}
+
+/* --- from a folder --------------------------------------------------------------------------- */
+
+/* Reads a file of the folder; one that is not there is empty unless it is needed. */
+static enum hone_status
+slurp(const char *folder, const char *name, bool is_needed, struct hn_text *text,
+	struct hone_error *err)
+{
+	char *path = hn_path_join(folder, name), *bytes = NULL;
+	enum hone_status st = HONE_OK;
+
+	if (is_needed || hn_path_is_file(path))
+		st = hn_file_read(path, FILE_MAX, HONE_EMODEL, &bytes, &text->len, err);
+	text->bytes = bytes;
+	free(path);
+	return st;
+}
+
+enum hone_status
+hn_tokenizer_load(struct hn_tokenizer **out, const char *folder, struct hone_error *err)
+{
+	struct hn_tokenizer_files files = {0};
+	char *origin = hn_path_join(folder, "tokenizer.json");
+	enum hone_status st;
+
+	*out = NULL;
+	files.origin = origin;
+	st = slurp(folder, "tokenizer.json", true, &files.tokenizer_json, err);
+	if (!st)
+		st = slurp(folder, "tokenizer_config.json", false, &files.tokenizer_config, err);
+	if (!st)
+		st = slurp(
+			folder, "special_tokens_map.json", false, &files.special_tokens_map, err);
+	if (!st)
+		st = slurp(folder, "generation_config.json", false, &files.generation_config, err);
+	if (!st)
+		st = slurp(folder, "chat_template.jinja", false, &files.chat_template, err);
+	if (!st)
+		st = hn_tokenizer_parse(out, &files, err);
+	free((void *)(uintptr_t)files.tokenizer_json.bytes);
+	free((void *)(uintptr_t)files.tokenizer_config.bytes);
+	free((void *)(uintptr_t)files.special_tokens_map.bytes);
+	free((void *)(uintptr_t)files.generation_config.bytes);
+	free((void *)(uintptr_t)files.chat_template.bytes);
+	free(origin);
+	return st;
+}
