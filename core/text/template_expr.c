@@ -96,7 +96,7 @@ parse_string(struct tpl_parse *p)
 	for (; p->tok->kind == TOK_STRING; tpl_next(p))
 		hn_str_add(&text, p->tok->text, p->tok->len);
 	node = node_const(p, first,
-		tv_str(hn_arena_strndup(p->arena, text.text ? text.text : "", text.len), text.len));
+		tv_str(hn_arena_copy(p->arena, text.text ? text.text : "", text.len), text.len));
 	hn_str_fini(&text);
 	return node;
 }

@@ -291,7 +291,7 @@ lex_string(struct lex *lex)
 			hn_str_putc(&out, c);
 	}
 	tok = push(lex, TOK_STRING, lex->pos);
-	tok->text = hn_arena_strndup(lex->arena, out.text ? out.text : "", out.len);
+	tok->text = hn_arena_copy(lex->arena, out.text ? out.text : "", out.len);
 	tok->len = out.len;
 	hn_str_fini(&out);
 	lex->pos = end + 1;

@@ -165,10 +165,7 @@ split_space(struct tpl_render *r, const struct tv *text, int64_t max, struct tv_
 		if (i >= text->len)
 			return;
 		if (max == 0) {
-			const struct tv none = {.kind = TV_ABSENT};
-			struct tv rest = tv_str(text->text + i, text->len - i);
-
-			tv_seq_push(r, out, text_strip(r, &rest, &none, TEXT_RIGHT));
+			tv_seq_push(r, out, tv_str(text->text + i, text->len - i));
 			return;
 		}
 		for (begin = i; i < text->len; i += n) {
@@ -240,7 +237,7 @@ is_special_case(uint32_t c, bool to_upper)
 {
 	if (!to_upper)
 		return c == 0x130 || c == 0x3a3;
-	return c == 0xdf || c == 0x149 || c == 0x1f0 || c == 0x390 || c == 0x3b0 || c == 0x587 ||
+	return c == 0x149 || c == 0x1f0 || c == 0x390 || c == 0x3b0 || c == 0x587 ||
 		(c >= 0x1e96 && c <= 0x1e9a) || (c >= 0x1f50 && c <= 0x1ffc) ||
 		(c >= 0xfb00 && c <= 0xfb17);
 }
@@ -252,6 +249,10 @@ put_changed(struct tpl_render *r, struct hn_str *out, uint32_t c, enum change ch
 {
 	const utf8proc_int32_t code = (utf8proc_int32_t)c;
 
+	if (c == 0xdf && change != TO_LOWER) { /* sharp s, the one that is common */
+		hn_str_puts(out, change == TO_UPPER ? "SS" : "Ss");
+		return;
+	}
 	if (is_special_case(c, change != TO_LOWER))
 		tpl_fail(r, "the letter case of U+%04X is not offered", (unsigned)c);
 	hn_str_put_utf8(out,
