@@ -4,6 +4,7 @@
  * Values keep the type that the file gave them; writers differ in which integer they take
  * for a count, so every integer type serves where the value fits.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "model/tensors.h"
@@ -89,6 +90,25 @@ hn_meta_scalar(int32_t type, const uint8_t *bytes, uint64_t n, struct hn_meta_va
 		out->as.u64 = u;
 	}
 	return true;
+}
+
+double
+hn_meta_decimal(double value)
+{
+	char text[32];
+	double back = value;
+
+	for (int digits = 6; digits <= 9; digits++) {
+		char *comma;
+
+		(void)snprintf(text, sizeof text, "%.*g", digits, value);
+		comma = strchr(text, ','); /* a locale's */
+		if (comma)
+			*comma = '.';
+		if (hn_parse_f64(text, &back) && (float)back == (float)value)
+			return back;
+	}
+	return value;
 }
 
 bool
