@@ -115,11 +115,13 @@ bool
 hn_meta_next(struct hn_meta_cursor *cursor, struct hn_meta_value *out)
 {
 	const struct hn_meta *array = cursor->array;
-	const uint8_t *bytes = array->elems + cursor->offset;
-	const uint64_t left = array->elems_bytes - cursor->offset;
+	const uint8_t *bytes;
+	uint64_t left;
 
 	if (cursor->idx >= array->n_elems)
 		return false;
+	bytes = array->elems + cursor->offset;
+	left = array->elems_bytes - cursor->offset;
 	if (array->elem_type == HN_META_STRING) {
 		if (left < 8)
 			return false;

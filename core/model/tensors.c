@@ -183,6 +183,17 @@ hn_shape_elems(uint32_t rank, const int64_t *dim, int64_t *out)
 	return true;
 }
 
+static bool
+is_shape(const struct hn_tensor_info *tensor, uint32_t rank, const int64_t *dim)
+{
+	if (tensor->rank != rank)
+		return false;
+	for (uint32_t i = 0; i < rank; i++)
+		if (tensor->dim[i] != dim[i])
+			return false;
+	return true;
+}
+
 enum hone_status
 hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint32_t rank,
 	const int64_t *dim, const struct hn_tensor_info **out, struct hone_error *err)
@@ -194,7 +205,7 @@ hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint3
 		return hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
 			"tensor \"%s\" is missing; the file is of another model or incomplete",
 			name);
-	if (tensor->rank == rank && memcmp(tensor->dim, dim, rank * sizeof *dim) == 0) {
+	if (is_shape(tensor, rank, dim)) {
 		*out = tensor;
 		return HONE_OK;
 	}
