@@ -203,7 +203,7 @@ hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint3
 
 	if (!tensor)
 		return hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
-			"tensor \"%s\" is missing; the file is of another model or incomplete",
+			"tensor \"%.200s\" is missing; the file is of another model or incomplete",
 			name);
 	if (is_shape(tensor, rank, dim)) {
 		*out = tensor;
@@ -212,7 +212,7 @@ hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint3
 	hn_shape_print(&wanted, rank, dim);
 	hn_shape_print(&found, tensor->rank, tensor->dim);
 	(void)hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
-		"tensor \"%s\" is %s, and the configuration asks for %s", name, found.text,
+		"tensor \"%.200s\" is %s, and the configuration asks for %s", name, found.text,
 		wanted.text);
 	hn_str_fini(&wanted);
 	hn_str_fini(&found);
@@ -239,7 +239,7 @@ hn_tensor_check_decodable(const struct hn_tensor_file *file, const struct hn_ten
 	if (tensor->flags & HN_TENSOR_DECODABLE)
 		return HONE_OK;
 	return hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
-		"tensor \"%s\" is stored as %s, which no storage plugin here can decode; "
+		"tensor \"%.200s\" is stored as %s, which no storage plugin here can decode; "
 		"install one or convert the file to f16, bf16 or q8_0 first",
 		tensor->name, tensor->storage);
 }
@@ -329,7 +329,8 @@ hn_tensor_check_finite(const struct hn_tensor_file *file, const struct hn_tensor
 	if (count == 0)
 		return HONE_OK;
 	return hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
-		"tensor \"%s\" holds %lld values that are NaN or infinite, the first at element "
+		"tensor \"%.200s\" holds %lld values that are NaN or infinite, the first at "
+		"element "
 		"%lld; "
 		"the file is damaged, get it again",
 		tensor->name, (long long)count, (long long)first);

@@ -1,7 +1,7 @@
 """Reference files for the readers, the writer and the storages, made by the packages of the
 formats' owners: safetensors (Hugging Face) and gguf (llama.cpp).
 
-    pip install numpy==2.4.6 safetensors==0.8.0 gguf==0.19.0
+    pip install -r etc/golden/requirements.txt     (numpy, safetensors, gguf)
     python etc/golden/storage.py tests/data/files
 
 storage.safetensors  <format>.source, .blocks, .values: input, encoded bytes, decoded f32

@@ -171,6 +171,26 @@ test_safetensors_first_bytes_fault_is_named(void **state)
 	}
 }
 
+/* A name of a kibibyte must not push the cause out of the message. */
+static void
+test_safetensors_long_name_does_not_hide_the_cause(void **state)
+{
+	struct hn_tensor_file file = {0};
+	struct hone_error err = {0};
+	struct hn_str header = {0}, bytes = {0};
+
+	(void)state;
+	hn_str_puts(&header, "{\"");
+	for (int i = 0; i < 1024; i++)
+		hn_str_putc(&header, 'n');
+	hn_str_puts(&header, "\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[16,0]}}");
+	test_put_safetensors(&bytes, header.text, 16);
+	check_refused(hn_safetensors_parse(&file, (uint8_t *)bytes.text, bytes.len, PATH, &err),
+		&err, "long name", PATH, "are reversed: [16, 0]");
+	hn_str_fini(&bytes);
+	hn_str_fini(&header);
+}
+
 /* 37: the limit of 100 MB holds although the file has the bytes. */
 static void
 test_safetensors_header_above_the_limit_is_refused(void **state)
@@ -287,6 +307,9 @@ test_safetensors_index_fault_is_named(void **state)
 		{"43 tensor not in its shard", "{\"a\":\"1\",\"b\":\"1\",\"c\":\"2\"}", SHARD("c"),
 			NULL, "index.json",
 			"tensor \"b\" is in \"model-00001-of-00002.safetensors\", and it is not"},
+		{"43 tensors in each other's shard", "{\"a\":\"2\",\"b\":\"1\"}", SHARD("b"), NULL,
+			"index.json",
+			"tensor \"a\" is in \"model-00002-of-00002.safetensors\", and it is not"},
 		{"43 tensor not in the index", "{\"a\":\"1\",\"b\":\"2\"}",
 			"{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
 			"\"c\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}",
@@ -906,6 +929,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_safetensors_header_fault_is_named),
 		cmocka_unit_test(test_safetensors_first_bytes_fault_is_named),
+		cmocka_unit_test(test_safetensors_long_name_does_not_hide_the_cause),
 		cmocka_unit_test(test_safetensors_header_above_the_limit_is_refused),
 		cmocka_unit_test(test_safetensors_cut_anywhere_is_refused),
 		cmocka_unit_test(test_safetensors_weight_not_finite_names_tensor_count_and_index),
