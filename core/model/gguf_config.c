@@ -62,21 +62,6 @@ take_i64(const struct derive *d, const char *suffix, const char *name, int64_t a
 	return st;
 }
 
-/* A float as the decimal that its writer meant: the shortest that reads back as the same f32. */
-static double
-decimal_of(double value)
-{
-	char text[32];
-	double back = value;
-
-	for (int digits = 6; digits <= 9; digits++) {
-		(void)snprintf(text, sizeof text, "%.*g", digits, value);
-		if (hn_parse_f64(text, &back) && (float)back == (float)value)
-			return back;
-	}
-	return value;
-}
-
 static enum hone_status
 take_f64(const struct derive *d, const char *suffix, const char *name, double absent)
 {
@@ -94,7 +79,7 @@ take_f64(const struct derive *d, const char *suffix, const char *name, double ab
 		st = hone_fail_at(d->err, HONE_EMODEL, d->gguf->path, 0, 0,
 			"metadata \"%s\" is %g; it must be above 0", key, value);
 	if (!st)
-		(void)json_object_set_new(d->doc, name, json_real(decimal_of(value)));
+		(void)json_object_set_new(d->doc, name, json_real(hn_meta_decimal(value)));
 	return st;
 }
 
@@ -235,8 +220,8 @@ derive_rope_freqs(const struct derive *d, bool *has_unexplained)
 	if (!*has_unexplained && factor > 1)
 		(void)json_object_set_new(d->doc, "rope_scaling",
 			json_pack("{s:s, s:f, s:f, s:f, s:i}", "rope_type", "llama3", "factor",
-				decimal_of(factor), "low_freq_factor", 1.0, "high_freq_factor", 4.0,
-				"original_max_position_embeddings", 8192));
+				hn_meta_decimal(factor), "low_freq_factor", 1.0, "high_freq_factor",
+				4.0, "original_max_position_embeddings", 8192));
 	return HONE_OK;
 }
 
@@ -261,7 +246,7 @@ derive_rope_scaling(const struct derive *d)
 		d->err->status = HONE_EMODEL;
 		return HONE_EMODEL;
 	}
-	scaling = json_pack("{s:s, s:f}", "rope_type", type, "factor", decimal_of(factor));
+	scaling = json_pack("{s:s, s:f}", "rope_type", type, "factor", hn_meta_decimal(factor));
 	if (!scaling)
 		return hone_fail_at(d->err, HONE_EMODEL, d->gguf->path, 0, 0,
 			"metadata \"%s.rope.scaling.type\" is not text", d->arch);

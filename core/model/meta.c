@@ -4,6 +4,7 @@
  * Values keep the type that the file gave them; writers differ in which integer they take
  * for a count, so every integer type serves where the value fits.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "model/tensors.h"
@@ -91,15 +92,36 @@ hn_meta_scalar(int32_t type, const uint8_t *bytes, uint64_t n, struct hn_meta_va
 	return true;
 }
 
+double
+hn_meta_decimal(double value)
+{
+	char text[32];
+	double back = value;
+
+	for (int digits = 6; digits <= 9; digits++) {
+		char *comma;
+
+		(void)snprintf(text, sizeof text, "%.*g", digits, value);
+		comma = strchr(text, ','); /* a locale's */
+		if (comma)
+			*comma = '.';
+		if (hn_parse_f64(text, &back) && (float)back == (float)value)
+			return back;
+	}
+	return value;
+}
+
 bool
 hn_meta_next(struct hn_meta_cursor *cursor, struct hn_meta_value *out)
 {
 	const struct hn_meta *array = cursor->array;
-	const uint8_t *bytes = array->elems + cursor->offset;
-	const uint64_t left = array->elems_bytes - cursor->offset;
+	const uint8_t *bytes;
+	uint64_t left;
 
 	if (cursor->idx >= array->n_elems)
 		return false;
+	bytes = array->elems + cursor->offset;
+	left = array->elems_bytes - cursor->offset;
 	if (array->elem_type == HN_META_STRING) {
 		if (left < 8)
 			return false;

@@ -106,11 +106,11 @@ needed_bytes(const char *path, const struct hn_st_entry *entry, uint32_t bits, i
 	if (!hn_shape_elems(entry->rank, entry->dim, n_elems) ||
 		__builtin_mul_overflow((uint64_t)*n_elems, bits, &n_bits))
 		return hone_fail_at(err, HONE_EMODEL, path, 0, 0,
-			"the shape of tensor \"%s\" is too large: its product overflows",
+			"the shape of tensor \"%.200s\" is too large: its product overflows",
 			entry->name);
 	if (n_bits % 8)
 		return hone_fail_at(err, HONE_EMODEL, path, 0, 0,
-			"tensor \"%s\" does not fill whole bytes", entry->name);
+			"tensor \"%.200s\" does not fill whole bytes", entry->name);
 	*n_bytes = n_bits / 8;
 	return HONE_OK;
 }
@@ -135,18 +135,18 @@ on_tensor(void *ctx, const struct hn_st_entry *entry, struct hone_error *err)
 		return st;
 	if (entry->begin > entry->end)
 		return hone_fail_at(err, HONE_EMODEL, p->path, 0, 0,
-			"data_offsets of tensor \"%s\" are reversed: [%llu, %llu]", entry->name,
+			"data_offsets of tensor \"%.200s\" are reversed: [%llu, %llu]", entry->name,
 			(unsigned long long)entry->begin, (unsigned long long)entry->end);
 	if (entry->end > p->data_bytes)
 		return hone_fail_at(err, HONE_EMODEL, p->path, 0, 0,
-			"tensor \"%s\" ends at %llu, and there are %llu bytes of data; "
+			"tensor \"%.200s\" ends at %llu, and there are %llu bytes of data; "
 			"the file is cut, get it again",
 			entry->name, (unsigned long long)entry->end,
 			(unsigned long long)p->data_bytes);
 	if (entry->end - entry->begin != tensor.n_bytes)
 		return hone_fail_at(err, HONE_EMODEL, p->path, 0, 0,
-			"tensor \"%s\" has %llu bytes, and its shape in %s needs %llu", entry->name,
-			(unsigned long long)(entry->end - entry->begin), entry->dtype,
+			"tensor \"%.200s\" has %llu bytes, and its shape in %s needs %llu",
+			entry->name, (unsigned long long)(entry->end - entry->begin), entry->dtype,
 			(unsigned long long)tensor.n_bytes);
 	tensor.bytes = p->data + entry->begin;
 	if (dtypes[type].bits > 8 && (uintptr_t)tensor.bytes % (dtypes[type].bits / 8))
@@ -372,7 +372,7 @@ check_weight_map(const struct hn_tensor_file *file, json_t *weight_map,
 		if (!json_object_get(weight_map, file->tensors[i].name))
 			return hone_fail_at(err, HONE_EMODEL,
 				file->map_paths[file->tensors[i].map_idx], 0, 0,
-				"tensor \"%s\" is not named in the index; "
+				"tensor \"%.200s\" is not named in the index; "
 				"index and shards are of different saves",
 				file->tensors[i].name);
 	return HONE_OK;

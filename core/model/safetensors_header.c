@@ -180,14 +180,14 @@ read_integer(struct reader *r, uint64_t *out)
 		if (__builtin_mul_overflow(u, 10, &u) ||
 			__builtin_add_overflow(u, (uint64_t)(r->text[r->at] - '0'), &u) ||
 			u > INT64_MAX)
-			return fail(r, "a number of tensor \"%s\" is too large", r->key.text);
+			return fail(r, "a number of tensor \"%.100s\" is too large", r->key.text);
 		r->at++;
 	}
 	if (r->at == from || (r->text[from] == '0' && r->at > from + 1) ||
 		(r->at < r->n &&
 			(r->text[r->at] == '.' || r->text[r->at] == 'e' || r->text[r->at] == 'E')))
 		return fail(r,
-			"shape and data_offsets of tensor \"%s\" take whole numbers "
+			"shape and data_offsets of tensor \"%.100s\" take whole numbers "
 			"that are not negative",
 			r->key.text);
 	*out = u;
@@ -208,7 +208,7 @@ read_integers(struct reader *r, uint64_t *out, uint32_t cap, uint32_t *n)
 	}
 	while (!st && more) {
 		if (*n == cap)
-			return fail(r, "%s of tensor \"%s\" has more than %u numbers",
+			return fail(r, "%.100s of tensor \"%.100s\" has more than %u numbers",
 				r->member.text, r->key.text, (unsigned)cap);
 		st = read_integer(r, &out[(*n)++]);
 		if (!st)
@@ -240,7 +240,7 @@ read_offsets(struct reader *r, struct hn_st_entry *entry)
 	if (st)
 		return st;
 	if (n != 2)
-		return fail(r, "data_offsets of tensor \"%s\" needs two numbers", r->key.text);
+		return fail(r, "data_offsets of tensor \"%.100s\" needs two numbers", r->key.text);
 	entry->begin = offsets[0];
 	entry->end = offsets[1];
 	return HONE_OK;
@@ -263,7 +263,7 @@ read_member(struct reader *r, struct hn_st_entry *entry, unsigned *seen)
 		return fail(r, "unknown member \"%.100s\" of tensor \"%.100s\"", r->member.text,
 			r->key.text);
 	if (*seen & which)
-		return fail(r, "\"%s\" of tensor \"%.100s\" stands there twice", r->member.text,
+		return fail(r, "\"%.100s\" of tensor \"%.100s\" stands there twice", r->member.text,
 			r->key.text);
 	*seen |= which;
 	if (which == MEMBER_DTYPE)

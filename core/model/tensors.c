@@ -27,6 +27,13 @@ hn_tensor_file_close(struct hn_tensor_file *file)
 	memset(file, 0, sizeof *file);
 }
 
+/* The file that a tensor is in: a shard, or the only one. */
+static const char *
+place_of(const struct hn_tensor_file *file, const struct hn_tensor_info *tensor)
+{
+	return tensor->map_idx < file->n_maps ? file->map_paths[tensor->map_idx] : file->path;
+}
+
 /* ---- building ---- */
 
 enum hone_status
@@ -37,10 +44,10 @@ hn_tensor_file_add(struct hn_tensor_file *file, const struct hn_tensor_info *ten
 
 	if (name_len == 0 || memchr(tensor->name, 0, name_len) ||
 		hn_utf8_check(tensor->name, name_len) != name_len)
-		return hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
+		return hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
 			"the name of tensor %zu is empty or not UTF-8 text", file->n_tensors);
 	if (!hn_table_put(&file->tensor_by_name, tensor->name, name_len, file->n_tensors))
-		return hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
+		return hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
 			"tensor \"%.*s\" stands there twice", name_len > 200 ? 200 : (int)name_len,
 			tensor->name);
 	file->tensors = hn_grow(
@@ -176,6 +183,17 @@ hn_shape_elems(uint32_t rank, const int64_t *dim, int64_t *out)
 	return true;
 }
 
+static bool
+is_shape(const struct hn_tensor_info *tensor, uint32_t rank, const int64_t *dim)
+{
+	if (tensor->rank != rank)
+		return false;
+	for (uint32_t i = 0; i < rank; i++)
+		if (tensor->dim[i] != dim[i])
+			return false;
+	return true;
+}
+
 enum hone_status
 hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint32_t rank,
 	const int64_t *dim, const struct hn_tensor_info **out, struct hone_error *err)
@@ -185,16 +203,16 @@ hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint3
 
 	if (!tensor)
 		return hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
-			"tensor \"%s\" is missing; the file is of another model or incomplete",
+			"tensor \"%.200s\" is missing; the file is of another model or incomplete",
 			name);
-	if (tensor->rank == rank && memcmp(tensor->dim, dim, rank * sizeof *dim) == 0) {
+	if (is_shape(tensor, rank, dim)) {
 		*out = tensor;
 		return HONE_OK;
 	}
 	hn_shape_print(&wanted, rank, dim);
 	hn_shape_print(&found, tensor->rank, tensor->dim);
-	(void)hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
-		"tensor \"%s\" is %s, and the configuration asks for %s", name, found.text,
+	(void)hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
+		"tensor \"%.200s\" is %s, and the configuration asks for %s", name, found.text,
 		wanted.text);
 	hn_str_fini(&wanted);
 	hn_str_fini(&found);
@@ -220,8 +238,8 @@ hn_tensor_check_decodable(const struct hn_tensor_file *file, const struct hn_ten
 {
 	if (tensor->flags & HN_TENSOR_DECODABLE)
 		return HONE_OK;
-	return hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
-		"tensor \"%s\" is stored as %s, which no storage plugin here can decode; "
+	return hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
+		"tensor \"%.200s\" is stored as %s, which no storage plugin here can decode; "
 		"install one or convert the file to f16, bf16 or q8_0 first",
 		tensor->name, tensor->storage);
 }
@@ -310,8 +328,9 @@ hn_tensor_check_finite(const struct hn_tensor_file *file, const struct hn_tensor
 
 	if (count == 0)
 		return HONE_OK;
-	return hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
-		"tensor \"%s\" holds %lld values that are NaN or infinite, the first at element "
+	return hone_fail_at(err, HONE_EMODEL, place_of(file, tensor), 0, 0,
+		"tensor \"%.200s\" holds %lld values that are NaN or infinite, the first at "
+		"element "
 		"%lld; "
 		"the file is damaged, get it again",
 		tensor->name, (long long)count, (long long)first);

@@ -180,6 +180,10 @@ bool hn_meta_next(struct hn_meta_cursor *cursor, struct hn_meta_value *out);
 /* "u32", "string" ...; "none" for a type that is not known. */
 const char *hn_meta_type_name(int32_t type);
 
+/* A value that was stored as f32, as the decimal that its writer meant: the shortest that
+ * reads back as the same f32.  1e-05 instead of 9.999999747378752e-06. */
+double hn_meta_decimal(double value);
+
 /* What the readers build files with.  add_* copies names and keys; a name that is there
  * already is HONE_EMODEL. */
 enum hone_status hn_tensor_file_add(struct hn_tensor_file *file,

@@ -1,0 +1,201 @@
+/*
+ * test_storage.c - the plugin ggml against llama.cpp's own package.
+ *
+ * tests/data/files/storage.safetensors holds blocks and values made by gguf-py
+ * (etc/golden/storage.py).  Decoding must give the same bits: both sides are one
+ * multiplication and one subtraction in f32 per value.  The plugin is the built .so.
+ */
+#include "support.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hone/plugin.h>
+#include <hone/storage.h>
+
+#include "model/safetensors.h"
+
+static struct hn_tensor_file golden;
+
+static const struct hone_storage_vt *
+format(const char *name)
+{
+	void *so = dlopen(HONE_BINARY_DIR "/lib/hone/ggml.so", RTLD_NOW | RTLD_LOCAL);
+	const struct hone_plugin *plugin;
+
+	assert_non_null(so);
+	plugin = dlsym(so, "hone_plugin_v1");
+	assert_non_null(plugin);
+	for (uint32_t i = 0; i < plugin->n_factories; i++)
+		if (strcmp(plugin->factories[i]->name, name) == 0)
+			return plugin->factories[i]->vt;
+	fail_msg("the plugin has no format %s", name);
+	return NULL;
+}
+
+static const struct hn_tensor_info *
+tensor(const char *format_name, const char *what)
+{
+	char name[64];
+	const struct hn_tensor_info *found;
+
+	(void)snprintf(name, sizeof name, "%s.%s", format_name, what);
+	found = hn_tensor_file_find(&golden, name);
+	assert_non_null(found);
+	return found;
+}
+
+/* What a tensor of a host storage holds, in memory of its own. */
+static float *
+values_of(const struct hn_tensor_info *info)
+{
+	float *values = malloc((size_t)info->n_elems * sizeof *values);
+
+	assert_non_null(values);
+	hn_tensor_decode_host(info, 0, info->n_elems, values);
+	return values;
+}
+
+/* A wrong nibble order, scale, sign or packed bit shows in the first block. */
+static void
+check_decode(const char *name)
+{
+	const struct hone_storage_vt *vt = format(name);
+	const struct hn_tensor_info *blocks = tensor(name, "blocks");
+	const struct hn_tensor_info *wanted = tensor(name, "values");
+	const int64_t n = wanted->n_elems, B = vt->block_elems;
+	float *expected = values_of(wanted), *found = calloc((size_t)n, sizeof *found);
+	const void *parts[1] = {blocks->bytes};
+
+	assert_string_equal(vt->id, name);
+	assert_int_equal(blocks->n_bytes, (uint64_t)(n / B) * vt->block_bytes);
+	vt->decode(NULL, parts, 0, n, found);
+	assert_memory_equal(found, expected, (size_t)n * sizeof *found);
+	/* From the middle, one block: `first` counts elements, not bytes or blocks. */
+	memset(found, 0, (size_t)n * sizeof *found);
+	vt->decode(NULL, parts, 3 * B, B, found);
+	assert_memory_equal(found, expected + 3 * B, (size_t)B * sizeof *found);
+	assert_true(found[B] == 0);
+	free(expected);
+	free(found);
+}
+
+/* Encoding must give llama.cpp's bytes, or files made here differ from everybody's. */
+static void
+check_encode(const char *name)
+{
+	const struct hone_storage_vt *vt = format(name);
+	const struct hn_tensor_info *blocks = tensor(name, "blocks");
+	const struct hn_tensor_info *source = tensor(name, "source");
+	const int64_t n = source->n_elems, B = vt->block_elems;
+	float *src = values_of(source);
+	uint8_t *found = calloc(blocks->n_bytes + 1, 1);
+	void *parts[1] = {found};
+
+	/* In two pieces, so that the place of a block follows from `first`. */
+	vt->encode(NULL, src, 0, 5 * B, parts);
+	vt->encode(NULL, src + 5 * B, 5 * B, n - 5 * B, parts);
+	assert_memory_equal(found, blocks->bytes, blocks->n_bytes);
+	assert_int_equal(found[blocks->n_bytes], 0);
+	free(src);
+	free(found);
+}
+
+static void
+test_storage_q8_0_equals_ggml(void **state)
+{
+	(void)state;
+	check_decode("q8_0");
+	check_encode("q8_0");
+}
+
+static void
+test_storage_q4_0_equals_ggml(void **state)
+{
+	(void)state;
+	check_decode("q4_0");
+	check_encode("q4_0");
+}
+
+static void
+test_storage_q4_1_equals_ggml(void **state)
+{
+	(void)state;
+	check_decode("q4_1");
+	check_encode("q4_1");
+}
+
+static void
+test_storage_q4_k_equals_ggml(void **state)
+{
+	(void)state;
+	check_decode("q4_k");
+}
+
+static void
+test_storage_q6_k_equals_ggml(void **state)
+{
+	(void)state;
+	check_decode("q6_k");
+}
+
+/* A conversion that is wrong for subnormals, ties or overflow would spoil every scale. */
+static void
+test_storage_f16_equals_numpy_both_ways(void **state)
+{
+	const struct hn_tensor_info *stored = tensor("f16", "stored");
+	const struct hn_tensor_info *wide = tensor("f16", "wide");
+	float *found = values_of(stored), *expected = values_of(tensor("f16", "values"));
+	float *source = values_of(wide);
+	const uint8_t *rounded = tensor("f16", "rounded")->bytes;
+
+	(void)state;
+	assert_memory_equal(found, expected, (size_t)stored->n_elems * sizeof *found);
+	for (int64_t i = 0; i < wide->n_elems; i++) {
+		uint16_t h;
+
+		memcpy(&h, rounded + 2 * i, sizeof h);
+		assert_int_equal(hone_f16_from_f32(source[i]), h);
+	}
+	free(found);
+	free(expected);
+	free(source);
+}
+
+static int
+open_golden(void **state)
+{
+	char *path = test_data_path("files/storage.safetensors");
+	struct hone_error err = {0};
+	const int failed = hn_safetensors_open(&golden, path, &err) != HONE_OK;
+
+	(void)state;
+	if (failed)
+		print_error("%s: %s\n", err.place, err.text);
+	free(path);
+	return failed;
+}
+
+static int
+close_golden(void **state)
+{
+	(void)state;
+	hn_tensor_file_close(&golden);
+	return 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_storage_q8_0_equals_ggml),
+		cmocka_unit_test(test_storage_q4_0_equals_ggml),
+		cmocka_unit_test(test_storage_q4_1_equals_ggml),
+		cmocka_unit_test(test_storage_q4_k_equals_ggml),
+		cmocka_unit_test(test_storage_q6_k_equals_ggml),
+		cmocka_unit_test(test_storage_f16_equals_numpy_both_ways),
+	};
+
+	return cmocka_run_group_tests(tests, open_golden, close_golden);
+}
