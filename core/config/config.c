@@ -41,8 +41,8 @@ intern_section(struct hn_config *config, const char *name, struct hn_place at)
 
 	if (old)
 		return (size_t)*old;
-	config->sections = hn_grow(config->sections, &config->cap_sections,
-		config->n_sections + 1, sizeof *config->sections);
+	config->sections = hn_grow(config->sections, &config->cap_sections, config->n_sections + 1,
+		sizeof *config->sections);
 	section = &config->sections[config->n_sections];
 	*section = (struct hn_config_section){.name = hn_arena_strdup(&config->arena, name)};
 	section->at = at;
@@ -67,11 +67,11 @@ add_value(struct hn_config *config, struct hn_config_value value)
 
 	value.section = section->name;
 	value.before = old ? (uint32_t)*old + 1 : 0;
-	config->values = hn_grow(config->values, &config->cap_values, config->n_values + 1,
-		sizeof *config->values);
+	config->values = hn_grow(
+		config->values, &config->cap_values, config->n_values + 1, sizeof *config->values);
 	config->values[config->n_values] = value;
-	section->values = hn_grow(
-		section->values, &section->cap, section->n + 1, sizeof *section->values);
+	section->values =
+		hn_grow(section->values, &section->cap, section->n + 1, sizeof *section->values);
 	section->values[section->n++] = (uint32_t)config->n_values;
 	section->is_given = true;
 	(void)hn_table_set(&config->by_key, full, config->n_values++);
@@ -79,8 +79,7 @@ add_value(struct hn_config *config, struct hn_config_value value)
 
 /* Adds all sections and keys of a parsed file as one layer. */
 static void
-add_layer(struct hn_config *config, const struct hn_ini *ini, enum hn_layer layer,
-	const char *dir)
+add_layer(struct hn_config *config, const struct hn_ini *ini, enum hn_layer layer, const char *dir)
 {
 	struct hn_arena *arena = &config->arena;
 	const char *path = hn_arena_strdup(arena, ini->path);
@@ -136,14 +135,15 @@ absolute_dir(struct hn_config *config, const char *path)
 static bool
 is_name(const char *text, size_t n)
 {
-	return n > 0 && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				     "0123456789_-.") >= n &&
-	       text[0] != '.' && text[n - 1] != '.' && !memmem(text, n, "..", 2);
+	return n > 0 &&
+		strspn(text,
+			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			"0123456789_-.") >= n &&
+		text[0] != '.' && text[n - 1] != '.' && !memmem(text, n, "..", 2);
 }
 
 void
-hn_config_set(
-	struct hn_config *config, const char *assignment, struct hn_diagnostics *diagnostics)
+hn_config_set(struct hn_config *config, const char *assignment, struct hn_diagnostics *diagnostics)
 {
 	const char *equals = strchr(assignment, '='), *dot = NULL;
 	struct hone_error err = {0};
@@ -168,7 +168,8 @@ hn_config_set(
 		(struct hn_config_value){
 			.section = hn_arena_strndup(
 				&config->arena, assignment, (size_t)(dot - assignment)),
-			.key = hn_arena_strndup(&config->arena, dot + 1, (size_t)(equals - dot) - 1),
+			.key = hn_arena_strndup(
+				&config->arena, dot + 1, (size_t)(equals - dot) - 1),
 			.text = hn_arena_strdup(&config->arena, equals + 1),
 			.layer = HN_LAYER_SET,
 			.at = at,
@@ -179,8 +180,8 @@ hn_config_set(
 
 /* The preset that the run asks for: --set before the file. */
 static bool
-find_preset(const struct hn_ini *ini, const struct hn_config_request *request,
-	struct hn_ini_item *out)
+find_preset(
+	const struct hn_ini *ini, const struct hn_config_request *request, struct hn_ini_item *out)
 {
 	static const char key[] = "run.preset=";
 	bool is_found = false;
@@ -277,7 +278,7 @@ hn_config_load(struct hn_config **out, const struct hn_config_request *request,
 	struct hn_diagnostics *diagnostics, struct hone_error *err)
 {
 	struct hn_config *config;
-	struct hn_ini_item preset;
+	struct hn_ini_item preset = {0};
 	struct hn_ini ini = {0};
 	enum hone_status status;
 

@@ -60,7 +60,7 @@ struct hn_config_section {
 	const char *name;            /* "lora.second" */
 	const char *type, *instance; /* "lora", "second" or NULL */
 	struct hn_place at;          /* line 0: given by --set, or absent and read all the same */
-	bool is_given, is_used;
+	bool is_given, is_used;      /* by a layer; by hn_config_read or hn_config_use */
 	const struct hn_config_table *table; /* after hn_config_read */
 	uint32_t *values;                    /* indices into the configuration's values */
 	size_t n, cap;
@@ -80,12 +80,12 @@ struct hn_config {
 };
 
 struct hn_config_request {
-	const char *path;         /* of the INI file, as the user gave it */
-	const char *text;         /* its content, when it is not to be read; else NULL */
+	const char *path; /* of the INI file, as the user gave it */
+	const char *text; /* its content, when it is not to be read; else NULL */
 	size_t text_bytes;
-	const char *const *sets;  /* "section.key=value" */
+	const char *const *sets; /* "section.key=value" */
 	size_t n_sets;
-	const char *preset_dir;   /* where preset names are looked up; NULL = nowhere */
+	const char *preset_dir; /* where preset names are looked up; NULL = nowhere */
 };
 
 /* Loads and merges.  Fails only where the file cannot be read at all; everything else is in
@@ -95,23 +95,22 @@ enum hone_status hn_config_load(struct hn_config **out, const struct hn_config_r
 void hn_config_destroy(struct hn_config *config); /* NULL-safe */
 
 /* The section of this name, NULL when no layer gives it.  Valid until the next read. */
-const struct hn_config_section *hn_config_section(
-	const struct hn_config *config, const char *name);
+const struct hn_config_section *hn_config_section(const struct hn_config *config, const char *name);
 
 /* The topmost text of exactly this key (no aliases), NULL when no layer gives it. */
 const struct hn_config_value *hn_config_get(
 	const struct hn_config *config, const char *section, const char *key);
 
 /* The value that counts for an option, by its key or an alias; NULL = the default. */
-const struct hn_config_value *hn_config_find(const struct hn_config *config,
-	const char *section, const struct hone_option *option);
+const struct hn_config_value *hn_config_find(
+	const struct hn_config *config, const char *section, const struct hone_option *option);
 
 /* Marks a section as used without reading it (its plugin speaks another table). */
 void hn_config_use(struct hn_config *config, const char *section);
 
 /* Adds a value as --set does, over all layers; for commands that change a configuration. */
-void hn_config_set(struct hn_config *config, const char *assignment,
-	struct hn_diagnostics *diagnostics);
+void hn_config_set(
+	struct hn_config *config, const char *assignment, struct hn_diagnostics *diagnostics);
 
 /* Everything that reading needs. */
 struct hn_config_check {
@@ -148,7 +147,8 @@ void hn_config_put_origin(
  * that text gives the same values. */
 void hn_config_print(const struct hn_config *config, bool with_origin, struct hn_str *out);
 
-/* One key that differs.  NULL = the section is not read there, or the key is absent. */
+/* One key that differs, or (key NULL) a section that only one of the two uses: then the
+ * other's text is NULL, as it is for a key that is absent. */
 struct hn_config_change {
 	const char *section, *key;
 	const char *was, *is; /* canonical texts */

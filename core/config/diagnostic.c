@@ -140,8 +140,8 @@ hn_diagnostics_format(const struct hn_diagnostics *list, struct hn_str *out)
 		hn_str_printf(out, "%zu error%s%s", list->n_errors, list->n_errors == 1 ? "" : "s",
 			list->n_warnings ? ", " : "\n");
 	if (list->n_warnings)
-		hn_str_printf(out, "%zu warning%s\n", list->n_warnings,
-			list->n_warnings == 1 ? "" : "s");
+		hn_str_printf(
+			out, "%zu warning%s\n", list->n_warnings, list->n_warnings == 1 ? "" : "s");
 }
 
 enum hone_status

@@ -66,8 +66,7 @@ void hn_diagnostic_format(const struct hn_diagnostic *item, struct hn_str *out);
 void hn_diagnostics_format(const struct hn_diagnostics *list, struct hn_str *out);
 
 /* HONE_OK when the list holds no error; else HONE_ECONFIG with the first one in `err`. */
-enum hone_status hn_diagnostics_status(
-	const struct hn_diagnostics *list, struct hone_error *err);
+enum hone_status hn_diagnostics_status(const struct hn_diagnostics *list, struct hone_error *err);
 
 /* At most 60 characters of `text` for a message, with "..." where it was cut; owned by
  * `arena`.  Control characters become '?', so a file cannot write to the terminal. */

@@ -94,7 +94,7 @@ static bool
 is_name_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '_' || c == '-' || c == '.';
+		c == '_' || c == '-' || c == '.';
 }
 
 static size_t
@@ -176,8 +176,8 @@ add_section(struct source *source, const char *name)
 		source->is_full = true;
 		return NO_SECTION;
 	}
-	ini->sections = hn_grow(ini->sections, &ini->cap_sections, ini->n_sections + 1,
-		sizeof *ini->sections);
+	ini->sections = hn_grow(
+		ini->sections, &ini->cap_sections, ini->n_sections + 1, sizeof *ini->sections);
 	ini->sections[ini->n_sections] = (struct hn_ini_section){
 		.name = hn_arena_strdup(&ini->arena, name),
 		.line = source->line_number,
@@ -200,7 +200,8 @@ read_section(struct source *source)
 	}
 	if (line[i] != ']' || n == 0) {
 		complain(source, i,
-			"a section reads [name] or [name.instance], of letters, digits, '_' and '-'");
+			"a section reads [name] or [name.instance], of letters, digits, '_' and "
+			"'-'");
 		return NO_SECTION;
 	}
 	if (line[1] == '.' || line[n] == '.' || memmem(line + 1, n, "..", 2)) {
@@ -302,7 +303,8 @@ complain_no_key(struct source *source, size_t n)
 
 	if (colon && (!equals || colon < equals))
 		hn_diagnose(source->diagnostics, HN_SEVERITY_ERROR, place_at(source, n),
-			"expected key = value, found '%s': is the key missing, or ':' meant as '='?",
+			"expected key = value, found '%s': is the key missing, or ':' meant as "
+			"'='?",
 			clip(source, line, source->len));
 	else if (equals == line)
 		complain(source, 0, "a key is missing before '='");
@@ -432,7 +434,7 @@ take_pair(void *user, const char *section, const char *key, const char *value)
 	if (section[0] == '\0')
 		complain(source, 0, "a key before the first [section]");
 	else if (hn_parse_i64(section + 1, &index) && index >= 0 &&
-		 (size_t)index < source->ini->n_sections)
+		(size_t)index < source->ini->n_sections)
 		add_item(source, source->ini->sections[index].name, key);
 	return 1;
 }
@@ -444,7 +446,7 @@ is_utf16(const char *text, size_t n)
 	if (n < 2)
 		return false;
 	return memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0 ||
-	       (text[0] == '\0') != (text[1] == '\0');
+		(text[0] == '\0') != (text[1] == '\0');
 }
 
 void
@@ -485,8 +487,8 @@ check_kind(const char *path, struct hone_error *err)
 	if (stat(path, &info))
 		return hone_fail_at(err, HONE_ECONFIG, path, 0, 0, "%s", strerror(errno));
 	if (S_ISDIR(info.st_mode))
-		return hone_fail_at(err, HONE_ECONFIG, path, 0, 0,
-			"is a folder; give the INI file inside it");
+		return hone_fail_at(
+			err, HONE_ECONFIG, path, 0, 0, "is a folder; give the INI file inside it");
 	if (!S_ISREG(info.st_mode))
 		return hone_fail_at(err, HONE_ECONFIG, path, 0, 0, "is not a regular file");
 	if (info.st_size > (off_t)HN_INI_FILE_MAX)
@@ -526,12 +528,8 @@ wants_quotes(const char *value)
 }
 
 void
-hn_ini_put_value(struct hn_str *out, const char *value)
+hn_ini_put_quoted(struct hn_str *out, const char *value)
 {
-	if (!wants_quotes(value)) {
-		hn_str_puts(out, value);
-		return;
-	}
 	hn_str_putc(out, '"');
 	for (const char *c = value; *c; c++) {
 		if (*c == '\n')
@@ -544,6 +542,15 @@ hn_ini_put_value(struct hn_str *out, const char *value)
 			hn_str_putc(out, *c);
 	}
 	hn_str_putc(out, '"');
+}
+
+void
+hn_ini_put_value(struct hn_str *out, const char *value)
+{
+	if (wants_quotes(value))
+		hn_ini_put_quoted(out, value);
+	else
+		hn_str_puts(out, value);
 }
 
 enum hone_status

@@ -64,8 +64,10 @@ enum hone_status hn_ini_read(struct hn_ini *ini, const char *path,
 void hn_ini_parse(struct hn_ini *ini, const char *path, const char *text, size_t n,
 	struct hn_diagnostics *diagnostics);
 
-/* Appends `value` so that the parser above reads it back: as it is, or quoted. */
+/* Appends `value` so that the parser above reads it back: as it is, or quoted where it must
+ * be; the second always quotes. */
 void hn_ini_put_value(struct hn_str *out, const char *value);
+void hn_ini_put_quoted(struct hn_str *out, const char *value);
 
 /* Whether a value can stand in an INI file at all: UTF-8, no control characters but tab and
  * newline, at most HN_INI_VALUE_MAX bytes.  The reason goes to `err`. */

@@ -35,14 +35,15 @@ is_in_range(const struct hone_option *option, double value)
 		return true;
 	if (value < option->min || (value == option->min && option->flags & HONE_OPTION_OPEN_MIN))
 		return false;
-	return value < option->max || (value == option->max && !(option->flags & HONE_OPTION_OPEN_MAX));
+	return value < option->max ||
+		(value == option->max && !(option->flags & HONE_OPTION_OPEN_MAX));
 }
 
 /* "key = value: reason", with the value cut to what fits a line. */
 HONE_PRINTF(4, 5)
 static enum hone_status
-refuse(const struct hone_option *option, const char *text, struct hone_error *err,
-	const char *fmt, ...)
+refuse(const struct hone_option *option, const char *text, struct hone_error *err, const char *fmt,
+	...)
 {
 	char reason[400];
 	va_list args;
@@ -56,8 +57,9 @@ refuse(const struct hone_option *option, const char *text, struct hone_error *er
 	va_end(args);
 	return hone_fail(err, HONE_ECONFIG, "%s = %.*s%s: %s%s", option->key, shown, text,
 		text[shown] ? "..." : "", reason,
-		strstr(text, " #") ? " ('#' starts a comment only at a line's start; ' ;' does here)"
-				   : "");
+		strstr(text, " #")
+			? " ('#' starts a comment only at a line's start; ' ;' does here)"
+			: "");
 }
 
 static void
@@ -106,7 +108,8 @@ static enum hone_status
 parse_bool(const struct hone_option *option, const char *text, struct hn_option_value *out,
 	struct hone_error *err)
 {
-	static const char *const yes[] = {"yes", "true", "on"}, *const no[] = {"no", "false", "off"};
+	static const char *const yes[] = {"yes", "true", "on"},
+				 *const no[] = {"no", "false", "off"};
 
 	for (size_t i = 0; i < 3; i++) {
 		if (strcasecmp(text, yes[i]) == 0 || strcasecmp(text, no[i]) == 0) {
@@ -228,7 +231,8 @@ parse_f64(const struct hone_option *option, const char *text, struct hn_option_v
 		at++;
 	}
 	if (!is_number || text[at])
-		return refuse_rest(option, text, text + at, "a number such as 2e-4, 0.5 or 10%", err);
+		return refuse_rest(
+			option, text, text + at, "a number such as 2e-4, 0.5 or 10%", err);
 	if (strlen(decimal) >= sizeof decimal - 5)
 		return refuse(option, text, err, "has too many digits");
 	if (!hn_parse_f64(decimal, &out->f64) || !isfinite(out->f64))
@@ -436,8 +440,7 @@ hn_option_parse(const struct hone_option *option, const char *text,
 }
 
 void
-hn_option_store(
-	const struct hone_option *option, const struct hn_option_value *value, void *values)
+hn_option_store(const struct hone_option *option, const struct hn_option_value *value, void *values)
 {
 	char *member = (char *)values + option->offset;
 

@@ -66,8 +66,7 @@ const char **hn_words_split(const char *words, struct hn_arena *arena, size_t *n
 
 /* Parses `text` (NULL = absent).  On failure the text of `err` begins with "key = value: ". */
 enum hone_status hn_option_parse(const struct hone_option *option, const char *text,
-	const struct hn_option_ground *ground, struct hn_option_value *out,
-	struct hone_error *err);
+	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err);
 
 /* Writes a parsed value to its member of `values`. */
 void hn_option_store(

@@ -179,10 +179,11 @@ hn_options_verify(const struct hone_options *options, const char *owner, struct 
 	struct hn_table seen = {0};
 	struct hn_arena arena = {0};
 
-	if (options->n && (!options->options || options->stride < sizeof(void *) ||
-				  options->stride % sizeof(void *)))
-		return hone_fail(err, HONE_EPLUGIN, "%s: the option table has no rows or no stride",
-			owner);
+	if (options->n &&
+		(!options->options || options->stride < sizeof(void *) ||
+			options->stride % sizeof(void *)))
+		return hone_fail(
+			err, HONE_EPLUGIN, "%s: the option table has no rows or no stride", owner);
 	for (uint32_t i = 0; i < options->n && !status; i++) {
 		struct hone_option row = hn_options_at(options, i);
 		const char *fault = find_fault(options, &row), **words;
@@ -200,8 +201,8 @@ hn_options_verify(const struct hone_options *options, const char *owner, struct 
 			if (!hn_table_set(&seen, words[a], i))
 				fault = words[a];
 		if (fault)
-			status = hone_fail(err, HONE_EPLUGIN, "%s: option '%s' stands twice",
-				owner, fault);
+			status = hone_fail(
+				err, HONE_EPLUGIN, "%s: option '%s' stands twice", owner, fault);
 		else
 			status = check_default(&row, owner, err);
 	}
