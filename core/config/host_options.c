@@ -19,8 +19,6 @@
 		.value_bytes = sizeof(struct values), .options = (rows)                            \
 	}
 
-/* A row; clang-format would put each on six lines.
- * clang-format off */
 #define AT(values, member) offsetof(struct values, member)
 
 static const struct hone_option run_rows[] = {
@@ -435,7 +433,6 @@ static const struct hone_option generate_rows[] = {
 		.max = 100,
 		.help = "divides the scores of tokens that have appeared; 1: none"},
 };
-/* clang-format on */
 
 static const struct hone_options run_options = TABLE(hn_run_options, run_rows);
 static const struct hone_options model_options = TABLE(hn_model_options, model_rows);
