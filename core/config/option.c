@@ -277,6 +277,8 @@ parse_bytes(const struct hone_option *option, const char *text, struct hn_option
 	while (is_number && text[at] == ' ')
 		at++;
 	factor = is_number && !has_exponent ? unit_factor(text + at) : 0;
+	if (has_exponent) /* 1e3 bytes: point at the 'e' */
+		at = strcspn(text, "eE");
 	if (factor == 0 || strlen(decimal) >= sizeof decimal - 5)
 		return refuse_rest(option, text, text + at, "a size such as 512, 64K or 8GiB", err);
 	if (factor == 1 && !strchr(decimal, '.')) { /* whole bytes are exact to the last one */
