@@ -308,11 +308,13 @@ hn_config_read(const struct hn_config_check *check, const char *name, void *valu
 	size_t n_errors = check->diagnostics->n_errors;
 	const struct hn_config_section *section;
 	const struct hone_options *options;
+	size_t index;
 
 	if (!table)
 		return HONE_ENOTFOUND;
 	options = options_of(table);
-	section = &check->config->sections[open_section(check->config, name, table)];
+	index = open_section(check->config, name, table); /* may move the sections */
+	section = &check->config->sections[index];
 	if (values)
 		memset(values, 0, options->value_bytes);
 	check_keys(check, section, table);

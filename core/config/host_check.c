@@ -22,6 +22,35 @@ given(const struct hn_config_check *check, const char *section, const char *key)
 	return hn_config_find(check->config, section, &option);
 }
 
+/* The same, but only where it says something else than the default does: a resolved file
+ * gives every key, and contradicts nothing by that. */
+static const struct hn_config_value *
+changed(const struct hn_config_check *check, const char *section, const char *key)
+{
+	const struct hn_config_value *value = given(check, section, key);
+	const struct hone_options *options = hn_config_table(check, section)->options;
+	struct hn_arena arena = {0};
+	struct hn_option_ground ground = {.dir = "/", .arena = &arena};
+	struct hn_option_value is, was;
+	struct hn_str is_text = {0}, was_text = {0};
+	struct hone_option option;
+	bool is_default = false;
+
+	if (!value)
+		return NULL;
+	option = hn_options_at(options, (uint32_t)hn_options_find(options, key));
+	if (option.default_value && !hn_option_parse(&option, value->text, &ground, &is, NULL) &&
+		!hn_option_parse(&option, option.default_value, &ground, &was, NULL)) {
+		hn_option_put(&option, &is, &is_text);
+		hn_option_put(&option, &was, &was_text);
+		is_default = hn_streq(is_text.text, was_text.text);
+	}
+	hn_str_fini(&is_text);
+	hn_str_fini(&was_text);
+	hn_arena_fini(&arena);
+	return is_default ? NULL : value;
+}
+
 /* Reports `text` at a value that is given, followed by where the other one stands. */
 static void
 contradict(const struct hn_config_check *check, const struct hn_config_value *value,
@@ -51,7 +80,7 @@ is_count(double value)
 static void
 check_data(const struct hn_config_check *check, const struct hn_data_options *data)
 {
-	const struct hn_config_value *split = given(check, "data", "validation_split");
+	const struct hn_config_value *split = changed(check, "data", "validation_split");
 	const struct hn_config_value *validation = given(check, "data", "validation");
 
 	if (!split)
@@ -66,7 +95,7 @@ check_data(const struct hn_config_check *check, const struct hn_data_options *da
 static void
 check_warmup(const struct hn_config_check *check, const struct hn_train_options *train)
 {
-	const struct hn_config_value *warmup = given(check, "train", "warmup_steps");
+	const struct hn_config_value *warmup = changed(check, "train", "warmup_steps");
 
 	if (!warmup)
 		return;
@@ -80,42 +109,41 @@ check_warmup(const struct hn_config_check *check, const struct hn_train_options 
 static void
 check_schedule(const struct hn_config_check *check, const struct hn_train_options *train)
 {
-	static const struct {
+	const struct {
 		const char *key;
+		double rate;        /* a learning rate below the peak, or 0 */
 		uint32_t schedules; /* bits of enum hn_schedule */
 		const char *text;
 	} keys[] = {
-		{"lr_num_cycles",
+		{"lr_num_cycles", 0,
 			1u << HN_SCHEDULE_COSINE | 1u << HN_SCHEDULE_COSINE_WITH_RESTARTS |
 				1u << HN_SCHEDULE_COSINE_WITH_MIN_LR,
 			"only the cosine schedules have cycles"},
-		{"lr_power", 1u << HN_SCHEDULE_POLYNOMIAL, "only polynomial has a power"},
-		{"lr_end", 1u << HN_SCHEDULE_POLYNOMIAL, "only polynomial has this end"},
-		{"min_lr", 1u << HN_SCHEDULE_COSINE_WITH_MIN_LR,
+		{"lr_power", 0, 1u << HN_SCHEDULE_POLYNOMIAL, "only polynomial has a power"},
+		{"lr_end", train->lr_end, 1u << HN_SCHEDULE_POLYNOMIAL,
+			"only polynomial has this end"},
+		{"min_lr", train->min_lr, 1u << HN_SCHEDULE_COSINE_WITH_MIN_LR,
 			"only cosine_with_min_lr reads it"},
 	};
 	const struct hn_config_value *type = given(check, "train", "lr_scheduler_type");
 	const struct hn_config_value *value;
 
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-		value = given(check, "train", keys[i].key);
-		if (value && !(keys[i].schedules >> train->lr_scheduler_type & 1))
+		value = changed(check, "train", keys[i].key);
+		if (!value)
+			continue;
+		if (!(keys[i].schedules >> train->lr_scheduler_type & 1))
 			contradict(check, value, type, keys[i].text);
+		else if (keys[i].rate >= train->learning_rate)
+			contradict(check, value, given(check, "train", "learning_rate"),
+				"must be below the learning rate");
 	}
-	value = given(check, "train", "lr_num_cycles");
+	value = changed(check, "train", "lr_num_cycles");
 	if (value && train->lr_scheduler_type == HN_SCHEDULE_COSINE_WITH_RESTARTS &&
 		train->lr_num_cycles != floor(train->lr_num_cycles))
 		contradict(check, value, type, "restarts are a whole number");
-	value = given(check, "train", "lr_end");
-	if (value && train->lr_end >= train->learning_rate)
-		contradict(check, value, given(check, "train", "learning_rate"),
-			"must be below the learning rate");
-	value = given(check, "train", "min_lr");
-	if (value && train->min_lr >= train->learning_rate)
-		contradict(check, value, given(check, "train", "learning_rate"),
-			"must be below the learning rate");
-	value = given(check, "train", "warmup_steps");
-	if (value && train->warmup_steps > 0 && train->lr_scheduler_type == HN_SCHEDULE_CONSTANT)
+	value = changed(check, "train", "warmup_steps");
+	if (value && train->lr_scheduler_type == HN_SCHEDULE_CONSTANT)
 		contradict(
 			check, value, type, "constant has no warmup; write constant_with_warmup");
 }
@@ -123,7 +151,7 @@ check_schedule(const struct hn_config_check *check, const struct hn_train_option
 static void
 check_steps(const struct hn_config_check *check, const struct hn_train_options *train)
 {
-	const struct hn_config_value *steps = given(check, "train", "max_steps");
+	const struct hn_config_value *steps = changed(check, "train", "max_steps");
 
 	if (steps && train->max_steps == 0)
 		contradict(check, steps, NULL, "must be at least 1, or -1 for num_train_epochs");
@@ -134,8 +162,9 @@ static void
 check_best(const struct hn_config_check *check, const struct hn_host_options *host)
 {
 	const struct hn_config_value *patience = given(check, "train", "early_stopping_patience");
-	const struct hn_config_value *threshold = given(check, "train", "early_stopping_threshold");
-	const struct hn_config_value *best = given(check, "checkpoint", "load_best_model_at_end");
+	const struct hn_config_value *threshold =
+		changed(check, "train", "early_stopping_threshold");
+	const struct hn_config_value *best = changed(check, "checkpoint", "load_best_model_at_end");
 	bool has_validation = host->data.validation || host->data.validation_split > 0;
 
 	if (patience && !host->checkpoint.load_best_model_at_end)

@@ -202,13 +202,16 @@ static void
 test_config_all_errors_come_at_once_with_places(void **state)
 {
 	(void)state;
-	expect_errors("[train]\nlearning_rate = 2e4\nkind = cosin\nbatch_sise = 4\npacking = no\n"
-		      "[lora]\nrnak = 4\nmax_steps = 3\nlora_aplha = 3\nmax_stepz = 1\nqqqqqqq = 1\n"
-		      "[dora]\nr = 4\n[trian]\n[train.x]\n",
+	expect_errors(
+		"[train]\nlearning_rate = 2e4\nkind = cosin\nbatch_sise = 4\npacking = no\n"
+		"[lora]\nrnak = 4\nmax_steps = 3\nlora_aplha = 3\nmax_stepz = 1\nqqqqqqq = 1\n"
+		"[dora]\nr = 4\n[trian]\n[train.x]\n",
 		"/base/run.ini:1:1: error: [train] batch_size is required: examples\n"
-		"/base/run.ini:2:17: error: [train] learning_rate = 2e4: must be above 0 and at most "
+		"/base/run.ini:2:17: error: [train] learning_rate = 2e4: must be above 0 and at "
+		"most "
 		"1; did you mean 2e-4?\n"
-		"/base/run.ini:3:8: error: [train] kind = cosin: must be one of linear, cosine; did "
+		"/base/run.ini:3:8: error: [train] kind = cosin: must be one of linear, cosine; "
+		"did "
 		"you mean cosine?\n"
 		"/base/run.ini:4:1: error: [train] unknown key 'batch_sise'; did you mean "
 		"'batch_size'?\n"
@@ -244,10 +247,12 @@ test_config_aliases_are_read_and_answered(void **state)
 	struct loaded at;
 
 	(void)state;
-	load_all(&at, "[train]\nlr = 1e-3\nbatch_size = 1\npacking = yes\n[lora]\nlora_r = 5\nr = 6\n",
+	load_all(&at,
+		"[train]\nlr = 1e-3\nbatch_size = 1\npacking = yes\n[lora]\nlora_r = 5\nr = 6\n",
 		NULL, 0, NULL);
 	expect_found(&at,
-		"/base/run.ini:2:1: warning: [train] 'lr' is called 'learning_rate' here and read as "
+		"/base/run.ini:2:1: warning: [train] 'lr' is called 'learning_rate' here and read "
+		"as "
 		"that\n"
 		"/base/run.ini:4:1: warning: [train] packing: always; delete the line\n"
 		"/base/run.ini:6:1: warning: [lora] 'lora_r' is called 'r' here and read as that\n"
@@ -263,7 +268,8 @@ test_config_empty_and_commented_values_are_told(void **state)
 {
 	(void)state;
 	expect_errors("[train]\nlr =\nbatch_size = 2 ; two\nname = say ; what\n",
-		"/base/run.ini:2:1: warning: [train] 'lr' is called 'learning_rate' here and read as "
+		"/base/run.ini:2:1: warning: [train] 'lr' is called 'learning_rate' here and read "
+		"as "
 		"that\n"
 		"/base/run.ini:2:1: error: [train] lr has no value; write one, or delete the line\n"
 		"/base/run.ini:4:8: warning: [train] name: the text after ' ;' is a comment; quote "
@@ -312,8 +318,8 @@ test_config_set_wins_over_the_file(void **state)
 #define FORM "error: must read section.key=value, for example train.learning_rate=2e-4\n"
 	expect_found(&at,
 		"--set novalue: " FORM "--set noline=1: " FORM "--set .x=1: " FORM
-		"--set a.b.=1: " FORM
-		"/base/run.ini:2:1: warning: [train] 'lr' is called 'learning_rate' here and read as "
+		"--set a.b.=1: " FORM "/base/run.ini:2:1: warning: [train] 'lr' is called "
+				      "'learning_rate' here and read as "
 		"that\n"
 		"--set lora.rnak=1: error: [lora] unknown key 'rnak'; did you mean 'r' (rank)?\n"
 		"5 errors, 1 warning\n");
@@ -379,7 +385,8 @@ test_config_wrong_presets_are_errors(void **state)
 	unload(&at);
 	load(&at, "[run]\npreset = elsewhere/other.ini\n", NULL, 0, dir);
 	expect_found(&at,
-		"/base/run.ini:2:10: error: [run] preset: /base/elsewhere/other.ini: No such file or "
+		"/base/run.ini:2:10: error: [run] preset: /base/elsewhere/other.ini: No such file "
+		"or "
 		"directory\n1 error\n");
 	unload(&at);
 	load(&at, "[run]\npreset = small\n", NULL, 0, dir);
@@ -396,8 +403,8 @@ test_config_wrong_presets_are_errors(void **state)
 static void
 test_config_print_loads_to_the_same_values(void **state)
 {
-	static const char *const names[] = {"a", "\"a ; b\"", "\" x \"", "\"\"", "\"q\\\"\\\\\\n\\t\"",
-		"\xC3\xA4", "a # b", "=", "[x]", "a;b"};
+	static const char *const names[] = {"a", "\"a ; b\"", "\" x \"", "\"\"",
+		"\"q\\\"\\\\\\n\\t\"", "\xC3\xA4", "a # b", "=", "[x]", "a;b"};
 	static const char *const lists[] = {"x", "x, y", "x\\,y, z", "\"\"", "\"a ; b, c\"", "#"};
 	static const char *const paths[] = {"a", "./a/b", "../a", "/a b", "\"a ; b\""};
 	static const char *const rates[] = {"1", "2e-4", "10%", "0.1", "1_0e-3", "3e-39"};
@@ -485,11 +492,11 @@ test_config_diff_names_what_matters(void **state)
 	size_t n;
 
 	(void)state;
-	load_all(&a,
-		"[train]\nlr = 2e-4\nbatch_size = 1_0\nlog_every = 5\nfile = a\nname = x\n", NULL, 0,
-		NULL);
+	load_all(&a, "[train]\nlr = 2e-4\nbatch_size = 1_0\nlog_every = 5\nfile = a\nname = x\n",
+		NULL, 0, NULL);
 	load(&b,
-		"[train]\nlearning_rate = 0.0002\nbatch_size = 10\nfile = ./a\nlist = a,b,c\n[dora]\n",
+		"[train]\nlearning_rate = 0.0002\nbatch_size = 10\nfile = ./a\nlist = "
+		"a,b,c\n[dora]\n",
 		NULL, 0, NULL);
 	(void)hn_config_read(&b.check, "run", run);
 	(void)hn_config_read(&b.check, "train", &b.train);

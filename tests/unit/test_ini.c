@@ -79,7 +79,8 @@ test_ini_broken_quotes_are_errors(void **state)
 	expect("[a]\nx = \"b\";c\n", wanted);
 	expect("[a]\nx = \"b\\", "a.ini:2:8: error: the closing quote is missing\n");
 	expect("[a]\nx = \"b\\d\"\n",
-		"a.ini:2:7: error: not an escape; the escapes are \\n \\t \\\" \\\\, and a backslash "
+		"a.ini:2:7: error: not an escape; the escapes are \\n \\t \\\" \\\\, and a "
+		"backslash "
 		"itself is \\\\\n");
 	/* Columns count characters, as editors do: two of them are in the quotes here. */
 	(void)snprintf(wanted, sizeof wanted, "a.ini:2:10: %s", behind);
@@ -145,10 +146,12 @@ test_ini_all_errors_come_at_once(void **state)
 		"b.x=1@5:5\nb.w=4@11:5\n"
 		"a.ini:1:1: error: a key before the first [section]\n"
 		"a.ini:2:3: error: the section's ']' is missing\n"
-		"a.ini:6:3: error: the line is indented; keys and sections start at the line's first "
+		"a.ini:6:3: error: the line is indented; keys and sections start at the line's "
+		"first "
 		"column, and values do not go on in a second line\n"
 		"a.ini:7:1: error: expected key = value, found 'z'\n"
-		"a.ini:8:6: error: expected key = value, found 'https://h/x': is the key missing, or "
+		"a.ini:8:6: error: expected key = value, found 'https://h/x': is the key missing, "
+		"or "
 		"':' meant as '='?\n"
 		"a.ini:9:1: error: [b] x is given twice; the first is in line 5\n"
 		"a.ini:10:1: error: [b] is given twice; the first is in line 4. Join the two\n");

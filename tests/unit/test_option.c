@@ -162,12 +162,15 @@ test_option_bad_texts_say_what_is_expected(void **state)
 	static const struct text_case cases[] = {
 		{FLAG, "1", "! flag = 1: must be yes or no"},
 		{FLAG, "yes # c",
-			"! flag = yes # c: must be yes or no ('#' starts a comment only at a line's "
+			"! flag = yes # c: must be yes or no ('#' starts a comment only at a "
+			"line's "
 			"start; ' ;' does here)"},
 		{CHOICE, "cosin",
-			"! kind = cosin: must be one of linear, cosine, constant; did you mean cosine?"},
+			"! kind = cosin: must be one of linear, cosine, constant; did you mean "
+			"cosine?"},
 		{CHOICE, "Linear",
-			"! kind = Linear: must be one of linear, cosine, constant; did you mean linear?"},
+			"! kind = Linear: must be one of linear, cosine, constant; did you mean "
+			"linear?"},
 		{CHOICE, "", "! kind = : must be one of linear, cosine, constant"},
 		{COUNT, "0", "! r = 0: must be at least 1 and at most 4096"},
 		{COUNT, "4097", "! r = 4097: must be at least 1 and at most 4096"},
@@ -190,25 +193,32 @@ test_option_bad_texts_say_what_is_expected(void **state)
 		{RATE, "0", "! rate = 0: must be above 0 and at most 1"},
 		{RATE, "2e4", "! rate = 2e4: must be above 0 and at most 1; did you mean 2e-4?"},
 		{RATE, "2e-5x",
-			"! rate = 2e-5x: must be a number such as 2e-4, 0.5 or 10%; 'x' is left over"},
+			"! rate = 2e-5x: must be a number such as 2e-4, 0.5 or 10%; 'x' is left "
+			"over"},
 		{RATE, "0,0002",
-			"! rate = 0,0002: use a decimal point, or '_' between thousands; ',' separates "
+			"! rate = 0,0002: use a decimal point, or '_' between thousands; ',' "
+			"separates "
 			"lists"},
 		{RATE, "nan", "! rate = nan: must be a number such as 2e-4, 0.5 or 10%"},
 		{RATE, "inf", "! rate = inf: must be a number such as 2e-4, 0.5 or 10%"},
 		{RATE, "0x1p-3",
-			"! rate = 0x1p-3: must be a number such as 2e-4, 0.5 or 10%; 'x1p-3' is left "
+			"! rate = 0x1p-3: must be a number such as 2e-4, 0.5 or 10%; 'x1p-3' is "
+			"left "
 			"over"},
 		{RATE, "1e",
 			"! rate = 1e: must be a number such as 2e-4, 0.5 or 10%; 'e' is left over"},
 		{RATE, "1e-1%",
-			"! rate = 1e-1%: must be a number such as 2e-4, 0.5 or 10%; '%' is left over"},
+			"! rate = 1e-1%: must be a number such as 2e-4, 0.5 or 10%; '%' is left "
+			"over"},
 		{RATE, ".", "! rate = .: must be a number such as 2e-4, 0.5 or 10%"},
 		{RATE, "1e999", "! rate = 1e999: does not fit a double"},
 		{BYTES, "8Gi",
-			"! limit = 8Gi: must be a size such as 512, 64K or 8GiB; 'Gi' is left over"},
+			"! limit = 8Gi: must be a size such as 512, 64K or 8GiB; 'Gi' is left "
+			"over"},
 		{BYTES, "-1", "! limit = -1: must be at least 0"},
-		{BYTES, "1e3", "! limit = 1e3: must be a size such as 512, 64K or 8GiB; 'e3' is left over"},
+		{BYTES, "1e3",
+			"! limit = 1e3: must be a size such as 512, 64K or 8GiB; 'e3' is left "
+			"over"},
 		{BYTES, "99999999T", "! limit = 99999999T: does not fit 64 bits"},
 		{BYTES, "0.3", "! limit = 0.3: is not a whole number of bytes"},
 		{PATH, "", "! file = : the path is empty"},
