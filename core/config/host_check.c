@@ -164,7 +164,7 @@ check_best(const struct hn_config_check *check, const struct hn_host_options *ho
 	const struct hn_config_value *patience = given(check, "train", "early_stopping_patience");
 	const struct hn_config_value *threshold =
 		changed(check, "train", "early_stopping_threshold");
-	const struct hn_config_value *best = changed(check, "checkpoint", "load_best_model_at_end");
+	const struct hn_config_value *best = given(check, "checkpoint", "load_best_model_at_end");
 	bool has_validation = host->data.validation || host->data.validation_split > 0;
 
 	if (patience && !host->checkpoint.load_best_model_at_end)
