@@ -1,0 +1,524 @@
+/*
+ * option.c - texts to typed values, and back to the one canonical text.
+ *
+ * The number grammars are checked here, character by character, before hn_parse_i64 and
+ * hn_parse_f64 see anything: so a message can point at what is left over, and what C's
+ * parsers would let through (hex, nan, leading spaces) is refused.  Tables themselves are
+ * looked at in option_table.c.
+ */
+#include "config/option.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/file.h"
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+has_range(const struct hone_option *option)
+{
+	return option->min != 0 || option->max != 0;
+}
+
+static bool
+is_in_range(const struct hone_option *option, double value)
+{
+	if (!has_range(option))
+		return true;
+	if (value < option->min || (value == option->min && option->flags & HONE_OPTION_OPEN_MIN))
+		return false;
+	return value < option->max ||
+		(value == option->max && !(option->flags & HONE_OPTION_OPEN_MAX));
+}
+
+/* "key = value: reason", with the value cut to what fits a line. */
+HONE_PRINTF(4, 5)
+static enum hone_status
+refuse(const struct hone_option *option, const char *text, struct hone_error *err, const char *fmt,
+	...)
+{
+	char reason[400];
+	va_list args;
+	int shown = (int)strnlen(text, 80);
+
+	/* Never cut inside a character. */
+	while (shown == 80 && shown > 0 && ((unsigned char)text[shown] & 0xC0) == 0x80)
+		shown--;
+	va_start(args, fmt);
+	(void)vsnprintf(reason, sizeof reason, fmt, args);
+	va_end(args);
+	return hone_fail(err, HONE_ECONFIG, "%s = %.*s%s: %s%s", option->key, shown, text,
+		text[shown] ? "..." : "", reason,
+		strstr(text, " #")
+			? " ('#' starts a comment only at a line's start; ' ;' does here)"
+			: "");
+}
+
+static void
+put_number(const struct hone_option *option, double value, struct hn_str *out)
+{
+	if (option->type == HONE_OPTION_F64 || fabs(value) >= 9e15)
+		hn_str_put_f64(out, value);
+	else
+		hn_str_printf(out, "%.0f", value);
+}
+
+void
+hn_option_put_range(const struct hone_option *option, struct hn_str *out)
+{
+	bool has_min = option->min > -INFINITY, has_max = option->max < INFINITY;
+
+	if (!has_range(option) || (!has_min && !has_max))
+		return;
+	hn_str_puts(out, "must be ");
+	if (has_min) {
+		hn_str_puts(out, option->flags & HONE_OPTION_OPEN_MIN ? "above " : "at least ");
+		put_number(option, option->min, out);
+	}
+	if (has_min && has_max)
+		hn_str_puts(out, " and ");
+	if (has_max) {
+		hn_str_puts(out, option->flags & HONE_OPTION_OPEN_MAX ? "below " : "at most ");
+		put_number(option, option->max, out);
+	}
+}
+
+/* Refuses a number outside its range; `meant` is "; did you mean ...", or "". */
+static enum hone_status
+refuse_range(const struct hone_option *option, const char *text, const char *meant,
+	struct hone_error *err)
+{
+	struct hn_str range = {0};
+
+	hn_option_put_range(option, &range);
+	(void)refuse(option, text, err, "%s%s", range.text ? range.text : "is out of range", meant);
+	hn_str_fini(&range);
+	return HONE_ECONFIG;
+}
+
+static enum hone_status
+parse_bool(const struct hone_option *option, const char *text, struct hn_option_value *out,
+	struct hone_error *err)
+{
+	static const char *const yes[] = {"yes", "true", "on"},
+				 *const no[] = {"no", "false", "off"};
+
+	for (size_t i = 0; i < 3; i++) {
+		if (strcasecmp(text, yes[i]) == 0 || strcasecmp(text, no[i]) == 0) {
+			out->index = strcasecmp(text, yes[i]) == 0;
+			return HONE_OK;
+		}
+	}
+	return refuse(option, text, err, "must be yes or no");
+}
+
+/* Copies the digits of `text` from *at on, without single '_' between digits.  False when
+ * there is no digit. */
+static bool
+copy_digits(const char *text, size_t *at, char *out, size_t *n, size_t max)
+{
+	size_t first = *n;
+
+	while (is_digit(text[*at]) || (text[*at] == '_' && *n > first && is_digit(text[*at + 1]))) {
+		if (text[*at] != '_' && *n < max)
+			out[(*n)++] = text[*at];
+		(*at)++;
+	}
+	return *n > first;
+}
+
+static enum hone_status
+refuse_rest(const struct hone_option *option, const char *text, const char *rest,
+	const char *wanted, struct hone_error *err)
+{
+	if (*rest == ',' && is_digit(rest[1]))
+		return refuse(option, text, err,
+			"use a decimal point, or '_' between thousands; ',' separates lists");
+	if (rest == text || (rest == text + 1 && (*text == '-' || *text == '+')))
+		return refuse(option, text, err, "must be %s", wanted);
+	return refuse(option, text, err, "must be %s; '%.40s' is left over", wanted, rest);
+}
+
+static enum hone_status
+parse_i64(const struct hone_option *option, const char *text, struct hn_option_value *out,
+	struct hone_error *err)
+{
+	char digits[72];
+	size_t at = 0, n = 0;
+
+	if (text[at] == '-' || text[at] == '+') {
+		if (text[at] == '-')
+			digits[n++] = '-';
+		at++;
+	}
+	if (!copy_digits(text, &at, digits, &n, sizeof digits - 1) || text[at])
+		return refuse_rest(option, text, text + at, "a whole number", err);
+	digits[n] = '\0';
+	if (n == sizeof digits - 1 || !hn_parse_i64(digits, &out->i64))
+		return refuse_range(option, text, "", err);
+	if (!is_in_range(option, (double)out->i64))
+		return refuse_range(option, text, "", err);
+	return HONE_OK;
+}
+
+/* Reads [sign] digits [. digits] [e [sign] digits] into `out`; the offset behind it. */
+static size_t
+copy_decimal(const char *text, char *out, size_t max, bool *is_number, bool *has_exponent)
+{
+	size_t at = 0, n = 0, mark, mark_n;
+
+	if (text[at] == '-' || text[at] == '+')
+		out[n++] = text[at++];
+	*is_number = copy_digits(text, &at, out, &n, max);
+	if (text[at] == '.' && (*is_number || is_digit(text[at + 1]))) {
+		if (n < max)
+			out[n++] = '.';
+		at++;
+		*is_number |= copy_digits(text, &at, out, &n, max);
+	}
+	*has_exponent = false;
+	if (*is_number && (text[at] == 'e' || text[at] == 'E') && n + 2 < max) {
+		mark = at;
+		mark_n = n;
+		out[n++] = text[at++];
+		if (text[at] == '-' || text[at] == '+')
+			out[n++] = text[at++];
+		*has_exponent = copy_digits(text, &at, out, &n, max);
+		if (!*has_exponent) {
+			at = mark;
+			n = mark_n;
+		}
+	}
+	out[n] = '\0';
+	return at;
+}
+
+/* The text with its exponent negated, if that is in range: 2e4 was meant as 2e-4. */
+static void
+guess_exponent(const struct hone_option *option, const char *decimal, char *out, size_t size)
+{
+	char flipped[520];
+	const char *e = strpbrk(decimal, "eE");
+	double value;
+
+	out[0] = '\0';
+	if (!e || e[1] == '-')
+		return;
+	(void)snprintf(flipped, sizeof flipped, "%.*se-%s", (int)(e - decimal), decimal,
+		e[1] == '+' ? e + 2 : e + 1);
+	if (strlen(flipped) < 32 && hn_parse_f64(flipped, &value) && is_in_range(option, value))
+		(void)snprintf(out, size, "; did you mean %s?", flipped);
+}
+
+static enum hone_status
+parse_f64(const struct hone_option *option, const char *text, struct hn_option_value *out,
+	struct hone_error *err)
+{
+	char decimal[512], meant[64];
+	bool is_number, has_exponent;
+	size_t at = copy_decimal(text, decimal, sizeof decimal - 4, &is_number, &has_exponent);
+
+	if (is_number && text[at] == '%' && !has_exponent) {
+		(void)strncat(decimal, "e-2", 4);
+		at++;
+	}
+	if (!is_number || text[at])
+		return refuse_rest(
+			option, text, text + at, "a number such as 2e-4, 0.5 or 10%", err);
+	if (strlen(decimal) >= sizeof decimal - 5)
+		return refuse(option, text, err, "has too many digits");
+	if (!hn_parse_f64(decimal, &out->f64) || !isfinite(out->f64))
+		return refuse(option, text, err, "does not fit a double");
+	if (!is_in_range(option, out->f64)) {
+		guess_exponent(option, decimal, meant, sizeof meant);
+		return refuse_range(option, text, meant, err);
+	}
+	if (out->f64 == 0)
+		out->f64 = 0; /* never -0 */
+	return HONE_OK;
+}
+
+/* Factor of "", "B", "K", "KiB", "KB" ...; 0 for anything else. */
+static double
+unit_factor(const char *unit)
+{
+	static const char prefixes[] = "KMGT";
+	const char *prefix;
+	double power;
+
+	if (*unit == '\0' || strcasecmp(unit, "B") == 0)
+		return 1;
+	prefix = strchr(prefixes, *unit >= 'a' && *unit <= 'z' ? *unit - 'a' + 'A' : *unit);
+	if (!prefix || *prefix == '\0')
+		return 0;
+	power = (double)(prefix - prefixes + 1);
+	if (unit[1] == '\0' || strcasecmp(unit + 1, "iB") == 0)
+		return pow(1024, power);
+	return strcasecmp(unit + 1, "B") == 0 ? pow(1000, power) : 0;
+}
+
+static enum hone_status
+parse_bytes(const struct hone_option *option, const char *text, struct hn_option_value *out,
+	struct hone_error *err)
+{
+	char decimal[64];
+	bool is_number, has_exponent;
+	size_t at = copy_decimal(text, decimal, sizeof decimal - 4, &is_number, &has_exponent);
+	double number = 0, factor;
+
+	while (is_number && text[at] == ' ')
+		at++;
+	factor = is_number && !has_exponent ? unit_factor(text + at) : 0;
+	if (has_exponent) /* 1e3 bytes: point at the 'e' */
+		at = strcspn(text, "eE");
+	if (factor == 0 || strlen(decimal) >= sizeof decimal - 5)
+		return refuse_rest(option, text, text + at, "a size such as 512, 64K or 8GiB", err);
+	if (factor == 1 && !strchr(decimal, '.')) { /* whole bytes are exact to the last one */
+		if (!hn_parse_i64(decimal[0] == '+' ? decimal + 1 : decimal, &out->i64))
+			return refuse(option, text, err, "does not fit 64 bits");
+	} else {
+		if (!hn_parse_f64(decimal, &number) || !(fabs(number * factor) < 9.2e18))
+			return refuse(option, text, err, "does not fit 64 bits");
+		out->i64 = (int64_t)(number * factor);
+		if ((double)out->i64 != number * factor)
+			return refuse(option, text, err, "is not a whole number of bytes");
+	}
+	if (out->i64 < 0)
+		return refuse(option, text, err, "must be at least 0");
+	if (!is_in_range(option, (double)out->i64))
+		return refuse_range(option, text, "", err);
+	return HONE_OK;
+}
+
+static enum hone_status
+parse_choice(const struct hone_option *option, const char *text, struct hn_option_value *out,
+	struct hone_error *err)
+{
+	struct hn_arena arena = {0};
+	struct hn_str list = {0};
+	const char **words, *near;
+	size_t n = 0;
+
+	if (hn_words_find(option->choices, text, &out->index))
+		return HONE_OK;
+	words = hn_words_split(option->choices, &arena, &n);
+	for (size_t i = 0; i < n; i++)
+		hn_str_printf(&list, "%s%s", i ? ", " : "", words[i]);
+	near = n > 1 ? hn_nearest(text, words, n) : NULL;
+	(void)refuse(option, text, err, "must be %s%s%s%s%s", n > 1 ? "one of " : "",
+		list.text ? list.text : "", near ? "; did you mean " : "", near ? near : "",
+		near ? "?" : "");
+	hn_str_fini(&list);
+	hn_arena_fini(&arena);
+	return HONE_ECONFIG;
+}
+
+static bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* One item from text[*at] to the next comma, trimmed; "\\," is a comma in it. */
+static const char *
+take_item(const char *text, size_t *at, struct hn_arena *arena)
+{
+	size_t first = *at, end = *at, n = 0;
+	char *item;
+
+	while (text[end] && !(text[end] == ',' && (end == first || text[end - 1] != '\\')))
+		end++;
+	*at = text[end] ? end + 1 : end;
+	while (first < end && is_space(text[first]))
+		first++;
+	while (end > first && is_space(text[end - 1]))
+		end--;
+	item = hn_arena_alloc(arena, end - first + 1);
+	for (size_t i = first; i < end; i++)
+		if (text[i] != '\\' || text[i + 1] != ',' || i + 1 == end)
+			item[n++] = text[i];
+	item[n] = '\0';
+	return item;
+}
+
+static enum hone_status
+parse_list(const struct hone_option *option, const char *text,
+	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
+{
+	size_t n_max = 1, n = 0, at = 0;
+	const char **items;
+
+	if (*text == '\0')
+		return HONE_OK; /* key = "" is the empty list */
+	for (const char *c = text; *c; c++)
+		n_max += *c == ',';
+	items = hn_arena_array(ground->arena, n_max, sizeof *items);
+	do {
+		items[n] = take_item(text, &at, ground->arena);
+		if (*items[n] == '\0')
+			return refuse(option, text, err, "item %zu of the list is empty", n + 1);
+		n++;
+	} while (text[at]);
+	if (text[at - 1] == ',' && (at < 2 || text[at - 2] != '\\'))
+		return refuse(option, text, err, "the list ends with a comma");
+	out->list = (struct hone_strings){.n = (int64_t)n, .items = items};
+	return HONE_OK;
+}
+
+static enum hone_status
+parse_path(const struct hone_option *option, const char *text,
+	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
+{
+	char *path;
+
+	if (*text == '\0')
+		return refuse(option, text, err, "the path is empty");
+	if (text[0] == '~' && (text[1] == '/' || text[1] == '\0'))
+		return refuse(option, text, err, "'~' is not expanded here; write the whole path");
+	while (text[0] == '.' && text[1] == '/' && text[2] && text[2] != '/')
+		text += 2;
+	path = hn_path_join(ground->dir, text);
+	out->text = hn_arena_strdup(ground->arena, path);
+	free(path);
+	return HONE_OK;
+}
+
+static enum hone_status
+parse_sites(const struct hone_option *option, const char *text,
+	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
+{
+	struct hone_error why = {0};
+
+	out->text = hn_arena_strdup(ground->arena, text);
+	if (!ground->resolve)
+		return HONE_OK;
+	if (ground->resolve(ground->resolve_ctx, option, text, &out->resolved, &why))
+		return refuse(option, text, err, "%s", why.text);
+	return HONE_OK;
+}
+
+enum hone_status
+hn_option_parse(const struct hone_option *option, const char *text,
+	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
+{
+	*out = (struct hn_option_value){.is_absent = text == NULL};
+	if (!text) {
+		out->index = option->type == HONE_OPTION_CHOICE ? -1 : 0;
+		return HONE_OK;
+	}
+	switch (option->type) {
+	case HONE_OPTION_BOOL:
+		return parse_bool(option, text, out, err);
+	case HONE_OPTION_I64:
+		return parse_i64(option, text, out, err);
+	case HONE_OPTION_F64:
+		return parse_f64(option, text, out, err);
+	case HONE_OPTION_STRING:
+		out->text = hn_arena_strdup(ground->arena, text);
+		return HONE_OK;
+	case HONE_OPTION_CHOICE:
+		return parse_choice(option, text, out, err);
+	case HONE_OPTION_LIST:
+		return parse_list(option, text, ground, out, err);
+	case HONE_OPTION_PATH:
+		return parse_path(option, text, ground, out, err);
+	case HONE_OPTION_BYTES:
+		return parse_bytes(option, text, out, err);
+	case HONE_OPTION_SITES:
+	case HONE_OPTION_SITE_MAP:
+		return parse_sites(option, text, ground, out, err);
+	default:
+		return hone_fail(err, HONE_EPLUGIN, "%s: option type %d is not known to this host",
+			option->key, option->type);
+	}
+}
+
+void
+hn_option_store(const struct hone_option *option, const struct hn_option_value *value, void *values)
+{
+	char *member = (char *)values + option->offset;
+
+	switch (option->type) {
+	case HONE_OPTION_BOOL:
+	case HONE_OPTION_CHOICE:
+		memcpy(member, &value->index, sizeof value->index);
+		break;
+	case HONE_OPTION_I64:
+	case HONE_OPTION_BYTES:
+		memcpy(member, &value->i64, sizeof value->i64);
+		break;
+	case HONE_OPTION_F64:
+		memcpy(member, &value->f64, sizeof value->f64);
+		break;
+	case HONE_OPTION_STRING:
+	case HONE_OPTION_PATH:
+		memcpy(member, &value->text, sizeof value->text);
+		break;
+	case HONE_OPTION_LIST:
+		memcpy(member, &value->list, sizeof value->list);
+		break;
+	case HONE_OPTION_SITES:
+	case HONE_OPTION_SITE_MAP:
+		memcpy(member, &value->resolved, sizeof value->resolved);
+		break;
+	default:
+		break;
+	}
+}
+
+static void
+put_list(const struct hone_strings *list, struct hn_str *out)
+{
+	for (int64_t i = 0; i < list->n; i++) {
+		if (i)
+			hn_str_puts(out, ", ");
+		for (const char *c = list->items[i]; *c; c++)
+			hn_str_printf(out, "%s%c", *c == ',' ? "\\" : "", *c);
+	}
+}
+
+/* Word `index` of "a|b|c". */
+static void
+put_word(const char *words, int32_t index, struct hn_str *out)
+{
+	for (; index > 0 && strchr(words, '|'); index--)
+		words = strchr(words, '|') + 1;
+	hn_str_add(out, words, strcspn(words, "|"));
+}
+
+void
+hn_option_put(
+	const struct hone_option *option, const struct hn_option_value *value, struct hn_str *out)
+{
+	if (value->is_absent)
+		return;
+	switch (option->type) {
+	case HONE_OPTION_BOOL:
+		hn_str_puts(out, value->index ? "yes" : "no");
+		break;
+	case HONE_OPTION_I64:
+	case HONE_OPTION_BYTES:
+		hn_str_printf(out, "%" PRId64, value->i64);
+		break;
+	case HONE_OPTION_F64:
+		hn_str_put_f64(out, value->f64);
+		break;
+	case HONE_OPTION_CHOICE:
+		put_word(option->choices, value->index, out);
+		break;
+	case HONE_OPTION_LIST:
+		put_list(&value->list, out);
+		break;
+	default:
+		hn_str_puts(out, value->text ? value->text : "");
+		break;
+	}
+}
