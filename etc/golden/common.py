@@ -104,5 +104,16 @@ def token_losses(logits, labels):
     return -picked * learned, learned
 
 
+@torch.no_grad()
+def greedy(model, prompt, count):
+    """The `count` tokens of greatest logit after the prompt [1, T], and the narrowest lead of one."""
+    ids, lead = prompt, float("inf")
+    for _ in range(count):
+        top = model(input_ids=ids).logits[0, -1].topk(2)
+        lead = min(lead, (top.values[0] - top.values[1]).item())
+        ids = torch.cat([ids, top.indices[:1][None]], dim=1)
+    return ids[0, prompt.shape[1]:].int(), lead
+
+
 __all__ = ["HERE", "OUT", "MODELS", "IGNORED", "json", "np", "torch", "load_file", "stream", "normal",
-           "write_tensors", "write_json", "load_model", "widen", "token_losses"]
+           "write_tensors", "write_json", "load_model", "widen", "token_losses", "greedy"]

@@ -5,7 +5,8 @@ gets it).  Only token ids are used, so that no tokenizer is between two implemen
 
     logits.safetensors     three prompts of 6, 61 and 256 tokens: at every 16th and each last row
                            the 32 greatest logits with their ids, 64 fixed ids and log-sum-exp, all
-                           float64; losses of every next token; float32's own distance
+                           float64; losses of every next token; float32's own distance; 24 tokens that greedy
+                           decoding appends to the second prompt
     start/, final/         a PEFT adapter, r = 2, on q_proj and v_proj of four layers; final/ is
                            after 50 steps in float64
     curves.safetensors     those 50 steps on one batch of 8 rows x 64 tokens, the first 16 of a row
@@ -75,7 +76,8 @@ def logits(wide, narrow, ids):
                     f"{index}.top_ids": top_ids.int(), f"{index}.top_logits": top,
                     f"{index}.fixed_logits": full[0, rows][:, fixed], f"{index}.logsumexp": full[0, rows].logsumexp(-1),
                     f"{index}.losses": token_losses(full, given)[0][0], f"{index}.f32_error": error.float()}
-    write_tensors("smollm2/logits.safetensors", tensors, worst_f32_error=worst)
+    tensors["greedy"], lead = greedy(wide, torch.tensor([prompts(ids)[1]]), 24)
+    write_tensors("smollm2/logits.safetensors", tensors, worst_f32_error=worst, greedy_lead=lead)
     print(f"    float32 is off by at most {worst:.2e}")
 
 

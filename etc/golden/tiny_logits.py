@@ -6,7 +6,8 @@ with restarting position ids and a block-diagonal mask, says the same.
 
 Logits are kept for selected rows only (all of the two short prompts, every eighth and the last of
 the two long ones), the loss of every next token for all.  float32's own distance from float64 is
-in the metadata, as the base of a tolerance.  tiny-llama has also its hidden states (7 tokens) and
+in the metadata, as the base of a tolerance; so is the narrowest lead of the 16 tokens that greedy
+decoding appends to the third prompt.  tiny-llama has also its hidden states (7 tokens) and
 the gradient of the mean loss over all 133 learned tokens by every weight.
 """
 from common import *
@@ -92,6 +93,7 @@ def main():
         facts = {"model": name, "f32_error": (near - logits).abs().max().item(),
                  "f32_loss_error": (near_losses - losses).abs().max().item(),
                  "logits_std": logits.std().item()}
+        tensors["greedy"], facts["greedy_lead"] = greedy(wide, segments(ids, offsets)[2], 16)
         if name == "tiny-llama":
             tensors |= hidden_states(wide, segments(ids, offsets)[1])
             grads, facts["mean_loss"] = gradients(wide, ids, offsets)
