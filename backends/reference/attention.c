@@ -52,7 +52,8 @@ find_segment(const struct attention *a, int64_t s, struct segment *out, struct h
 
 /* The keys [*first, *last) of the segment that query i of it sees. */
 static void
-visible(const struct attention *a, const struct segment *s, int64_t i, int64_t *first, int64_t *last)
+visible(const struct attention *a, const struct segment *s, int64_t i, int64_t *first,
+	int64_t *last)
 {
 	const int64_t shift = s->U - s->T, w = a->attr->window;
 
@@ -185,12 +186,13 @@ attention(const struct ref_call *call, struct hone_error *err)
 
 /* Where the gradient of key or value j, head g, is summed. */
 static double *
-gradient(const struct attention *a, double *rows, double *prefix, const struct segment *s, int64_t j,
-	int64_t g)
+gradient(const struct attention *a, double *rows, double *prefix, const struct segment *s,
+	int64_t j, int64_t g)
 {
 	const int64_t cols = a->G * a->K;
 
-	return j < a->P ? prefix + j * cols + g * a->K : rows + (s->k0 + j - a->P) * cols + g * a->K;
+	return j < a->P ? prefix + j * cols + g * a->K
+			: rows + (s->k0 + j - a->P) * cols + g * a->K;
 }
 
 /* What one key gives to and takes from one query. */

@@ -10,11 +10,11 @@
 
 #include <math.h>
 
-#define SQRT_HALF     0.70710678118654752440
-#define SQRT_2_PI_INV 0.39894228040143267794 /* 1 / sqrt(2 pi) */
+#define SQRT_HALF      0.70710678118654752440
+#define SQRT_2_PI_INV  0.39894228040143267794 /* 1 / sqrt(2 pi) */
 #define SQRT_2_OVER_PI 0.79788456080286535588
-#define GELU_CUBE     0.044715
-#define QUICK_GELU    1.702
+#define GELU_CUBE      0.044715
+#define QUICK_GELU     1.702
 
 static double
 sigmoid(double x)
@@ -187,11 +187,12 @@ beside(const struct hone_operand *a, const struct hone_operand *b)
 		return FULL;
 	if (!b->space && b->dim[0] == 1 && b_cols == 1)
 		return SCALAR;
-	if (same_rows(a, b) && b->rank > 1 && b_cols == 1)
+	if (same_rows(a, b) && b_cols == 1 && (b->rank > 1 || b->space))
 		return COLUMN;
+	/* A static vector is a row where it can be one, else a column. */
 	if (!b->space && ((b->rank == 1 && b->dim[0] == D) || (b->dim[0] == 1 && b_cols == D)))
 		return ROW;
-	return NEITHER;
+	return same_rows(a, b) && b_cols == 1 ? COLUMN : NEITHER;
 }
 
 static double
@@ -294,10 +295,11 @@ fill(const struct ref_call *call, struct hone_error *err)
 
 const struct ref_op ref_ops_elementwise[] = {
 	{HONE_OP_UNARY, sizeof(struct hone_attr_unary), 1, 1, 1, 1, 0, unary, check_unary},
-	{HONE_OP_UNARY_BACK, sizeof(struct hone_attr_unary), 2, 2, 1, 1, 0, unary_back, check_unary},
+	{HONE_OP_UNARY_BACK, sizeof(struct hone_attr_unary), 2, 2, 1, 1, 0, unary_back,
+		check_unary},
 	{HONE_OP_BINARY, sizeof(struct hone_attr_binary), 2, 2, 1, 1, 0, binary, check_binary},
 	{HONE_OP_SCALE, sizeof(struct hone_attr_scale), 1, 1, 1, 1, 0, scale, NULL},
 	{HONE_OP_CAST, sizeof(struct hone_attr_cast), 1, 1, 1, 1, 0, cast, check_cast},
-	{HONE_OP_FILL, sizeof(struct hone_attr_scale), 0, 0, 1, 1, 0, fill, NULL},
+	{HONE_OP_FILL, sizeof(struct hone_attr_scale), 1, 1, 1, 1, 0, fill, NULL},
 	{0},
 };

@@ -154,14 +154,14 @@ layer_norm_weight_back(const struct ref_call *call, struct hone_error *err)
 	return norm_weight_back(call, true, err);
 }
 
-#define ATTR sizeof(struct hone_attr_norm)
+/* The gradients take rstd as it is given, so eps is an attribute of the forward alone. */
 const struct ref_op ref_ops_norm[] = {
-	{HONE_OP_RMS_NORM, ATTR, 2, 2, 2, 2, 0, rms_norm, NULL},
-	{HONE_OP_RMS_NORM_BACK, ATTR, 4, 4, 1, 1, 0, rms_norm_back, NULL},
-	{HONE_OP_RMS_NORM_WEIGHT_BACK, ATTR, 3, 3, 1, 1, REF_ACCUMULATES, rms_norm_weight_back, NULL},
-	{HONE_OP_LAYER_NORM, ATTR, 3, 3, 3, 3, 0, layer_norm, NULL},
-	{HONE_OP_LAYER_NORM_BACK, ATTR, 5, 5, 1, 1, 0, layer_norm_back, NULL},
-	{HONE_OP_LAYER_NORM_WEIGHT_BACK, ATTR, 4, 4, 2, 2, REF_ACCUMULATES,
-		layer_norm_weight_back, NULL},
+	{HONE_OP_RMS_NORM, sizeof(struct hone_attr_norm), 2, 2, 2, 2, 0, rms_norm, NULL},
+	{HONE_OP_RMS_NORM_BACK, 0, 4, 4, 1, 1, 0, rms_norm_back, NULL},
+	{HONE_OP_RMS_NORM_WEIGHT_BACK, 0, 3, 3, 1, 1, REF_ACCUMULATES, rms_norm_weight_back, NULL},
+	{HONE_OP_LAYER_NORM, sizeof(struct hone_attr_norm), 3, 3, 3, 3, 0, layer_norm, NULL},
+	{HONE_OP_LAYER_NORM_BACK, 0, 5, 5, 1, 1, 0, layer_norm_back, NULL},
+	{HONE_OP_LAYER_NORM_WEIGHT_BACK, 0, 4, 4, 2, 2, REF_ACCUMULATES, layer_norm_weight_back,
+		NULL},
 	{0},
 };

@@ -144,7 +144,8 @@ check(const struct hone_command *c, struct hone_error *err)
 	if (attr->form < HONE_MATMUL_NT || attr->form > HONE_MATMUL_TN)
 		return hone_fail(err, HONE_EUNSUPPORTED, "matmul has no form %d", attr->form);
 	if (attr->form != HONE_MATMUL_TN && c->flags & HONE_COMMAND_ACCUMULATE)
-		return hone_fail(err, HONE_EUNSUPPORTED, "matmul nt and nn do not add to their output");
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "matmul nt and nn do not add to their output");
 	if (attr->form == HONE_MATMUL_TN && c->in[1].storage)
 		return hone_fail(err, HONE_EUNSUPPORTED, "matmul tn has no stored operand");
 	return HONE_OK;

@@ -104,7 +104,8 @@ buffer_create(void *device, uint64_t bytes, hone_buffer *out, struct hone_error 
 		d->capacity = capacity;
 	}
 	if (bytes <= PTRDIFF_MAX - ALIGNMENT)
-		memory = aligned_alloc(ALIGNMENT, (size_t)(bytes + ALIGNMENT) & ~(size_t)(ALIGNMENT - 1));
+		memory = aligned_alloc(
+			ALIGNMENT, (size_t)(bytes + ALIGNMENT) & ~(size_t)(ALIGNMENT - 1));
 	if (!memory)
 		return hone_fail(err, HONE_ENOMEM, "no memory for a buffer of %llu bytes",
 			(unsigned long long)bytes);
@@ -114,8 +115,7 @@ buffer_create(void *device, uint64_t bytes, hone_buffer *out, struct hone_error 
 }
 
 static enum hone_status
-buffer_import(
-	void *device, void *memory, uint64_t bytes, hone_buffer *out, struct hone_error *err)
+buffer_import(void *device, void *memory, uint64_t bytes, hone_buffer *out, struct hone_error *err)
 {
 	(void)device;
 	(void)bytes;
@@ -178,10 +178,11 @@ check_operand(const struct hone_operand *o, const char *which, uint32_t i, bool 
 	if (o->rank > HONE_MAX_RANK)
 		return hone_fail(err, HONE_EUNSUPPORTED, "%s %u has rank %u", which, i, o->rank);
 	if (o->storage)
-		return may_be_stored ? HONE_OK
-				     : hone_fail(err, HONE_EUNSUPPORTED,
-					       "%s %u is a stored weight, which has to be decoded first",
-					       which, i);
+		return may_be_stored
+			? HONE_OK
+			: hone_fail(err, HONE_EUNSUPPORTED,
+				  "%s %u is a stored weight, which has to be decoded first", which,
+				  i);
 	if (o->rank && !hone_dtype_bytes(o->dtype))
 		return hone_fail(err, HONE_EUNSUPPORTED, "%s %u has the unknown type %d", which, i,
 			o->dtype);
@@ -189,8 +190,7 @@ check_operand(const struct hone_operand *o, const char *which, uint32_t i, bool 
 }
 
 static enum hone_status
-check_operands(
-	const struct ref_op *known, const struct hone_command *c, struct hone_error *err)
+check_operands(const struct ref_op *known, const struct hone_command *c, struct hone_error *err)
 {
 	static const uint32_t stored[] = {REF_STORED_0, REF_STORED_1};
 
@@ -222,13 +222,14 @@ supports(void *device, const struct hone_command *c, struct hone_error *err)
 
 	(void)device;
 	if (!known)
-		return hone_fail(err, HONE_EUNSUPPORTED, "reference does not know operation %u", c->op);
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "reference does not know operation %u", c->op);
 	if (c->attr_size != known->attr_size)
 		return hone_fail(err, HONE_EUNSUPPORTED,
 			"reference knows %u bytes of attributes of operation %u, not %u",
 			known->attr_size, c->op, c->attr_size);
-	if (c->n_in < known->n_in_min || c->n_in > known->n_in_max ||
-		c->n_out < known->n_out_min || c->n_out > known->n_out_max)
+	if (c->n_in < known->n_in_min || c->n_in > known->n_in_max || c->n_out < known->n_out_min ||
+		c->n_out > known->n_out_max)
 		return hone_fail(err, HONE_EUNSUPPORTED,
 			"reference does not know operation %u with %u inputs and %u outputs", c->op,
 			c->n_in, c->n_out);
@@ -260,8 +261,8 @@ run_command(const struct hone_command *c, const struct hone_run *run, struct hon
 	enum hone_status st;
 
 	if (!known || c->n_in > REF_MAX_IN || c->n_out > REF_MAX_OUT)
-		return hone_fail(err, HONE_EBUG, "operation %u was submitted without asking supports",
-			c->op);
+		return hone_fail(err, HONE_EBUG,
+			"operation %u was submitted without asking supports", c->op);
 	for (uint32_t i = 0; i < c->n_in; i++)
 		open_tensor(&c->in[i], run, &call.in[i]);
 	for (uint32_t i = 0; i < c->n_out; i++)

@@ -55,9 +55,9 @@ struct ref_op {
 };
 
 /* The operations of one file, ended by op 0. */
-extern const struct ref_op ref_ops_product[], ref_ops_elementwise[], ref_ops_norm[],
-	ref_ops_rope[], ref_ops_attention[], ref_ops_rows[], ref_ops_segment[], ref_ops_reduce[],
-	ref_ops_loss[], ref_ops_random[], ref_ops_shape[], ref_ops_optimizer[], ref_ops_storage[];
+extern const struct ref_op ref_ops_product[], ref_ops_elementwise[], ref_ops_norm[], ref_ops_rope[],
+	ref_ops_attention[], ref_ops_rows[], ref_ops_segment[], ref_ops_reduce[], ref_ops_loss[],
+	ref_ops_random[], ref_ops_shape[], ref_ops_optimizer[], ref_ops_storage[];
 
 /* Element i of a dense tensor, counted from row 0 of the submission. */
 double ref_get(const struct ref_tensor *t, int64_t i);
@@ -79,8 +79,8 @@ enum hone_status ref_decode_row(
 double *ref_scratch(int64_t rows, int64_t cols, struct hone_error *err);
 
 /* Rows [*begin, *end) of segment s by its offsets; refuses rows outside [0, n). */
-enum hone_status ref_segment(const struct ref_tensor *offsets, int64_t s, int64_t n,
-	int64_t *begin, int64_t *end, struct hone_error *err);
+enum hone_status ref_segment(const struct ref_tensor *offsets, int64_t s, int64_t n, int64_t *begin,
+	int64_t *end, struct hone_error *err);
 
 /* Elements of a tensor's live rows. */
 static inline int64_t

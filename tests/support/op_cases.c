@@ -1,8 +1,8 @@
 /*
  * support/op_cases.c - see op_cases.h.
  *
- * One function per op family appends its cases.  Row spaces: 1 tokens, 2 selection,
- * 3 segments, 4 another key stream; all have capacity beyond their live rows.  Shapes are
+ * One function per op family appends its cases.  Row spaces: tokens, selection,
+ * segments, their offsets, another key stream; all have capacity beyond their live rows.  Shapes are
  * chosen where kernels break: 0 rows, 1 row, 1 column, primes, and one more or less than the
  * sizes of registers, panels and blocks (16, 32, 64, 128).
  */
@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATIC = 0, TOKENS = 1, SELECTION = 2, SEGMENTS = 3, KEYS = 4 };
+enum { STATIC = 0, TOKENS = 1, SELECTION = 2, SEGMENTS = 3, KEYS = 4, OFFSETS = 5 };
 #define CAPACITY 1500
-#define SPARE 3 /* rows of capacity beyond the live ones */
+#define SPARE    3 /* rows of capacity beyond the live ones */
 
 const char *
 op_name(uint32_t op)
@@ -59,8 +59,10 @@ add(struct op_cases *t, uint32_t op, const char *fmt, ...)
 static struct ops_operand
 mat(int32_t dtype, uint32_t space, int64_t rows, int64_t cols)
 {
-	return (struct ops_operand){
-		.dtype = dtype, .rank = 2, .space = space, .dim = {rows + (space ? SPARE : 0), cols}};
+	return (struct ops_operand){.dtype = dtype,
+		.rank = 2,
+		.space = space,
+		.dim = {rows + (space ? SPARE : 0), cols}};
 }
 
 static struct ops_operand
@@ -78,13 +80,14 @@ filled(struct ops_operand o, enum ops_fill fill, double a, double b)
 	return o;
 }
 
-/* Numbers of a list, static; `spare` entries of capacity follow, filled with -1. */
+/* The numbers of a list, in rows of `cols` (1: a vector). */
 static struct ops_operand
-listed(uint32_t rank, int64_t cols, const int32_t *list, int64_t n, int64_t spare)
+listed(uint32_t space, int64_t cols, const int32_t *list, int64_t n)
 {
 	return (struct ops_operand){.dtype = HONE_DTYPE_I32,
-		.rank = rank,
-		.dim = {n / cols + spare, cols},
+		.rank = cols > 1 ? 2 : 1,
+		.space = space,
+		.dim = {n / cols + SPARE, cols},
 		.fill = OPS_FILL_LIST,
 		.list = list,
 		.n_list = n};
@@ -202,9 +205,9 @@ add_unary(struct op_cases *t, int32_t kind, const int64_t shape[2], size_t value
 		kind == HONE_UNARY_RSQRT || kind == HONE_UNARY_RECIPROCAL;
 
 	for (int back = 0; back < 2; back++) {
-		struct ops_case *c = add(t, back ? HONE_OP_UNARY_BACK : HONE_OP_UNARY,
-			"kind %d %lldx%lld %s", kind, (long long)shape[0], (long long)shape[1],
-			values[value].name);
+		struct ops_case *c =
+			add(t, back ? HONE_OP_UNARY_BACK : HONE_OP_UNARY, "kind %d %lldx%lld %s",
+				kind, (long long)shape[0], (long long)shape[1], values[value].name);
 		struct ops_operand x = mat(OPS_COMPUTE, TOKENS, shape[0], shape[1]);
 
 		c->attr.unary.kind = kind;
@@ -283,16 +286,19 @@ add_elementwise(struct op_cases *t)
 		c->attr.scale = (struct hone_attr_scale){9, -2.5};
 		c->attr_size = sizeof c->attr.scale;
 		tokens(c, N);
+		input(c, mat(OPS_COMPUTE, TOKENS, N, D));
 		output(c, mat(OPS_COMPUTE, TOKENS, N, D));
 	}
 	for (size_t from = 0; from < 7; from++)
 		for (size_t to = 2; to < 7; to++) {
-			c = add(t, HONE_OP_CAST, "%d to %s", types[from], hone_dtype_name(types[to]));
+			c = add(t, HONE_OP_CAST, "%d to %s", types[from],
+				hone_dtype_name(types[to]));
 			c->attr.cast.dtype = types[to];
 			c->attr_size = sizeof c->attr.cast;
 			tokens(c, 7);
 			/* Within all types' range; the fractions of negative numbers too. */
-			input(c, filled(mat(types[from], TOKENS, 7, 33), OPS_FILL_UNIFORM,
+			input(c,
+				filled(mat(types[from], TOKENS, 7, 33), OPS_FILL_UNIFORM,
 					types[from] == HONE_DTYPE_U8 || types[to] == HONE_DTYPE_U8
 						? 0
 						: -100,
@@ -319,8 +325,8 @@ add_rms(struct op_cases *t, const int64_t shape[2], size_t value, uint32_t flags
 		struct ops_case *c = add(t, ops[i], "%lldx%lld %s%s", (long long)N, (long long)D,
 			values[value].name, flags && i == 2 ? " accumulate" : "");
 
-		c->attr.norm.eps = 1e-6;
-		c->attr_size = sizeof c->attr.norm;
+		c->attr.norm.eps = 1e-6; /* the gradients have no attributes, their forward has */
+		c->attr_size = i == 0 ? sizeof c->attr.norm : 0;
 		c->slack = 4;
 		tokens(c, N);
 		if (i == 0) {
@@ -338,6 +344,7 @@ add_rms(struct op_cases *t, const int64_t shape[2], size_t value, uint32_t flags
 		if (i == 1) {
 			output(c, y);
 			c->forward = (struct ops_forward){.op = HONE_OP_RMS_NORM,
+				.attr_size = sizeof c->attr.norm,
 				.n_out = 2,
 				.in = {2, 3},
 				.to = {0, 4},
@@ -376,8 +383,7 @@ add_layer(struct op_cases *t, const int64_t shape[2], size_t value, uint32_t fla
 
 	c = add(t, HONE_OP_LAYER_NORM_BACK, "%lldx%lld %s", (long long)N, (long long)D,
 		values[value].name);
-	c->attr.norm.eps = 1e-5;
-	c->attr_size = sizeof c->attr.norm;
+	c->attr.norm.eps = 1e-5; /* of the forward */
 	c->slack = 4;
 	tokens(c, N);
 	input(c, y);
@@ -387,6 +393,7 @@ add_layer(struct op_cases *t, const int64_t shape[2], size_t value, uint32_t fla
 	input(c, stat);
 	output(c, y);
 	c->forward = (struct ops_forward){.op = HONE_OP_LAYER_NORM,
+		.attr_size = sizeof c->attr.norm,
 		.n_out = 3,
 		.in = {2, 3, 3},
 		.to = {0, 4, 5},
@@ -394,8 +401,6 @@ add_layer(struct op_cases *t, const int64_t shape[2], size_t value, uint32_t fla
 
 	c = add(t, HONE_OP_LAYER_NORM_WEIGHT_BACK, "%lldx%lld %s%s", (long long)N, (long long)D,
 		values[value].name, flags ? " accumulate" : "");
-	c->attr.norm.eps = 1e-5;
-	c->attr_size = sizeof c->attr.norm;
 	c->slack = 4;
 	c->flags = flags;
 	tokens(c, N);
@@ -429,7 +434,8 @@ add_norms(struct op_cases *t)
 static void
 add_rope_case(struct op_cases *t, int64_t N, int64_t H, int64_t K, int64_t n)
 {
-	struct ops_case *c = add(t, HONE_OP_ROPE_TABLE, "%lld rows, %lld", (long long)N, (long long)n);
+	struct ops_case *c =
+		add(t, HONE_OP_ROPE_TABLE, "%lld rows, %lld", (long long)N, (long long)n);
 
 	c->attr.rope_table.n = n;
 	c->attr.rope_table.scale = 1.25;
@@ -442,8 +448,8 @@ add_rope_case(struct op_cases *t, int64_t N, int64_t H, int64_t K, int64_t n)
 	output(c, mat(OPS_STAT, TOKENS, N, 2 * n));
 	for (int32_t layout = 0; layout < 2; layout++)
 		for (int32_t inverse = 0; inverse < 2; inverse++) {
-			c = add(t, HONE_OP_ROPE, "%lldx%lldx%lld of %lld, layout %d%s", (long long)N,
-				(long long)H, (long long)K, (long long)n, layout,
+			c = add(t, HONE_OP_ROPE, "%lldx%lldx%lld of %lld, layout %d%s",
+				(long long)N, (long long)H, (long long)K, (long long)n, layout,
 				inverse ? " inverse" : "");
 			c->attr.rope = (struct hone_attr_rope){K, layout, inverse};
 			c->attr_size = sizeof c->attr.rope;
@@ -472,7 +478,7 @@ struct attention_shape {
 	int64_t H, G, K, window, P;
 	int32_t causal;
 	double scale, softcap;
-	double size; /* of q */
+	double size;              /* of q */
 	int64_t n_segments, N, L; /* L = 0: the keys are in the rows of the queries */
 	const int32_t *q_offsets, *kv_ranges;
 };
@@ -519,7 +525,7 @@ add_attention_case(struct op_cases *t, const struct attention_shape *a, bool bac
 	const struct ops_operand k = mat(OPS_COMPUTE, keys, L, a->G * a->K);
 	const struct ops_operand lse = mat(OPS_STAT, TOKENS, a->N, a->H);
 	const struct ops_operand prefix = mat(HONE_DTYPE_F32, STATIC, a->P, a->G * a->K);
-	struct ops_operand ranges = listed(2, 2, a->kv_ranges, 2 * a->n_segments, SPARE);
+	const struct ops_operand ranges = listed(SEGMENTS, 2, a->kv_ranges, 2 * a->n_segments);
 	struct ops_case *c =
 		add(t, back ? HONE_OP_ATTENTION_BACK : HONE_OP_ATTENTION, "%s", a->name);
 
@@ -530,7 +536,7 @@ add_attention_case(struct op_cases *t, const struct attention_shape *a, bool bac
 	c->live[TOKENS] = a->N;
 	c->live[KEYS] = a->L;
 	c->live[SEGMENTS] = a->n_segments;
-	ranges.space = SEGMENTS;
+	c->live[OFFSETS] = a->n_segments + 1;
 	if (back)
 		input(c, o);
 	input(c, q);
@@ -540,7 +546,7 @@ add_attention_case(struct op_cases *t, const struct attention_shape *a, bool bac
 		input(c, o);
 		input(c, lse);
 	}
-	input(c, listed(1, 1, a->q_offsets, a->n_segments + 1, SPARE));
+	input(c, listed(OFFSETS, 1, a->q_offsets, a->n_segments + 1));
 	input(c, ranges);
 	if (a->P) {
 		input(c, prefix);
@@ -554,6 +560,7 @@ add_attention_case(struct op_cases *t, const struct attention_shape *a, bool bac
 	output(c, k);
 	output(c, k);
 	c->forward = (struct ops_forward){.op = HONE_OP_ATTENTION,
+		.attr_size = sizeof c->attr.attention,
 		.n_out = 2,
 		.in = {2, 3, 4, 7, 8},
 		.to = {5, 6},
@@ -582,7 +589,8 @@ add_rows(struct op_cases *t)
 {
 	static const int64_t shapes[][3] = {/* V, M, D */
 		{5, 0, 3}, {1, 1, 1}, {7, 13, 17}, {50, 31, 65}, {3, 129, 33}};
-	static const int32_t types[] = {OPS_COMPUTE, HONE_DTYPE_F32, HONE_DTYPE_BF16, HONE_DTYPE_F16};
+	static const int32_t types[] = {
+		OPS_COMPUTE, HONE_DTYPE_F32, HONE_DTYPE_BF16, HONE_DTYPE_F16};
 	struct ops_case *c;
 
 	for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
@@ -604,10 +612,10 @@ add_rows(struct op_cases *t)
 
 			c = add(t, HONE_OP_SCATTER_ADD_ROWS, "%lld into %lldx%lld%s", (long long)M,
 				(long long)V, (long long)D,
-				k == 0       ? ""
+				k == 0           ? ""
 					: k == 1 ? " accumulate"
 						 : " of a row space");
-			c->attr.rows.rows = space ? 0 : V;
+			c->attr.rows = (struct hone_attr_rows){space ? 0 : V, space, 0};
 			c->attr_size = sizeof c->attr.rows;
 			c->flags = k == 1 ? HONE_COMMAND_ACCUMULATE : 0;
 			c->live[SELECTION] = M;
@@ -617,8 +625,9 @@ add_rows(struct op_cases *t)
 			output(c, mat(space ? OPS_COMPUTE : OPS_STAT, space, V, D));
 		}
 		for (uint32_t alias = 0; alias < 2; alias++) {
-			c = add(t, HONE_OP_PUT_ROWS, "%lld into %lldx%lld%s", (long long)(M < V ? M : V),
-				(long long)V, (long long)D, alias ? " in place" : "");
+			c = add(t, HONE_OP_PUT_ROWS, "%lld into %lldx%lld%s",
+				(long long)(M < V ? M : V), (long long)V, (long long)D,
+				alias ? " in place" : "");
 			c->live[TOKENS] = V;
 			c->live[SELECTION] = M < V ? M : V;
 			input(c, mat(OPS_COMPUTE, TOKENS, V, D));
@@ -646,7 +655,7 @@ add_segments(struct op_cases *t)
 
 	for (size_t i = 0; i < sizeof segments / sizeof segments[0]; i++) {
 		const int64_t S = segments[i].S, N = segments[i].N, D = segments[i].D;
-		const struct ops_operand offsets = listed(1, 1, segments[i].offsets, S + 1, SPARE);
+		const struct ops_operand offsets = listed(OFFSETS, 1, segments[i].offsets, S + 1);
 		const struct ops_operand y = mat(OPS_STAT, SEGMENTS, S, D);
 		struct ops_case *c;
 
@@ -661,6 +670,7 @@ add_segments(struct op_cases *t)
 				c->attr_size = sizeof c->attr.reduce;
 				c->live[TOKENS] = N;
 				c->live[SEGMENTS] = S;
+				c->live[OFFSETS] = S + 1;
 				input(c, x);
 				input(c, offsets);
 				output(c, y);
@@ -670,12 +680,14 @@ add_segments(struct op_cases *t)
 				c->attr_size = sizeof c->attr.reduce;
 				c->live[TOKENS] = N;
 				c->live[SEGMENTS] = S;
+				c->live[OFFSETS] = S + 1;
 				input(c, y);
 				input(c, x);
 				input(c, y);
 				input(c, offsets);
 				output(c, mat(OPS_COMPUTE, TOKENS, N, D));
 				c->forward = (struct ops_forward){.op = HONE_OP_SEGMENT_REDUCE,
+					.attr_size = sizeof c->attr.reduce,
 					.n_out = 1,
 					.in = {2, 4},
 					.to = {3},
@@ -684,6 +696,7 @@ add_segments(struct op_cases *t)
 		c = add(t, HONE_OP_SEGMENT_BROADCAST, "%lldx%lld", (long long)N, (long long)D);
 		c->live[TOKENS] = N;
 		c->live[SEGMENTS] = S;
+		c->live[OFFSETS] = S + 1;
 		input(c, mat(OPS_STAT, SEGMENTS, S, D));
 		input(c, offsets);
 		input(c, mat(OPS_COMPUTE, TOKENS, N, 3));
@@ -704,17 +717,20 @@ add_reductions(struct op_cases *t)
 		for (int32_t kind = HONE_REDUCE_SUM; kind <= HONE_REDUCE_ARGMAX; kind++)
 			for (size_t v = 0; v < 4; v++) {
 				c = add(t, HONE_OP_REDUCE_COLS, "kind %d %lldx%lld %s", kind,
-					(long long)N, (long long)D, v == 3 ? "ties" : values[v].name);
+					(long long)N, (long long)D,
+					v == 3 ? "ties" : values[v].name);
 				c->attr.reduce.kind = kind;
 				c->attr_size = sizeof c->attr.reduce;
 				c->slack = 4;
 				tokens(c, N);
-				input(c, v == 3 ? filled(mat(OPS_COMPUTE, TOKENS, N, D),
-						  OPS_FILL_INTEGER, -2, 3)
-						: filled(mat(OPS_COMPUTE, TOKENS, N, D),
-						  values[v].fill, values[v].a, values[v].b));
-				output(c, mat(kind == HONE_REDUCE_ARGMAX ? HONE_DTYPE_I32 : OPS_STAT,
-						  TOKENS, N, 1));
+				input(c,
+					v == 3 ? filled(mat(OPS_COMPUTE, TOKENS, N, D),
+							 OPS_FILL_INTEGER, -2, 3)
+					       : filled(mat(OPS_COMPUTE, TOKENS, N, D),
+							 values[v].fill, values[v].a, values[v].b));
+				output(c,
+					mat(kind == HONE_REDUCE_ARGMAX ? HONE_DTYPE_I32 : OPS_STAT,
+						TOKENS, N, 1));
 			}
 		for (uint32_t flags = 0; flags < 2; flags++) {
 			c = add(t, HONE_OP_REDUCE_ROWS, "%lldx%lld%s", (long long)N, (long long)D,
@@ -749,8 +765,8 @@ add_loss(struct op_cases *t)
 				const struct ops_operand stat = mat(OPS_STAT, SELECTION, M, 1);
 				struct ops_operand labels = mat(HONE_DTYPE_I32, SELECTION, M, 1);
 				struct ops_case *c = add(t, kind ? HONE_OP_NLL_BACK : HONE_OP_NLL,
-					"%lldx%lld %s%s", (long long)M, (long long)V, values[v].name,
-					kind == 2 ? " in place" : "");
+					"%lldx%lld %s%s", (long long)M, (long long)V,
+					values[v].name, kind == 2 ? " in place" : "");
 
 				labels.rank = 1;
 				c->attr.nll.label_smoothing = v & 1 ? 0.1 : 0;
@@ -759,7 +775,9 @@ add_loss(struct op_cases *t)
 				if (kind)
 					input(c, stat);
 				input(c, x);
-				input(c, filled(labels, OPS_FILL_INTEGER, M > 2 ? -2 : 0, (double)V));
+				input(c,
+					filled(labels, OPS_FILL_INTEGER, M > 2 ? -2 : 0,
+						(double)V));
 				if (!kind) {
 					output(c, stat);
 					output(c, stat);
@@ -769,6 +787,7 @@ add_loss(struct op_cases *t)
 				output(c, mat(OPS_COMPUTE, SELECTION, M, V));
 				c->out[0].alias = kind == 2 ? 2 : 0;
 				c->forward = (struct ops_forward){.op = HONE_OP_NLL,
+					.attr_size = sizeof c->attr.nll,
 					.n_out = 2,
 					.in = {2, 3},
 					.to = {0, 4},
@@ -785,7 +804,8 @@ add_shape(struct op_cases *t)
 		const int64_t N = row_shapes[i][0], D = row_shapes[i][1];
 
 		c = add(t, HONE_OP_DROPOUT, "%lldx%lld", (long long)N, (long long)D);
-		c->attr.dropout = (struct hone_attr_dropout){i % 3 ? 0.25 : 0.5, 0x1234567890abcdefu + i};
+		c->attr.dropout =
+			(struct hone_attr_dropout){i % 3 ? 0.25 : 0.5, 0x1234567890abcdefu + i};
 		c->attr_size = sizeof c->attr.dropout;
 		tokens(c, N);
 		input(c, mat(OPS_COMPUTE, TOKENS, N, D));
@@ -807,10 +827,12 @@ add_shape(struct op_cases *t)
 		output(c, mat(OPS_COMPUTE, TOKENS, N, 3 * D + 1));
 
 		for (int from = 0; from < 3; from++) {
-			c = add(t, HONE_OP_BROADCAST, "%lldx%lld from %d", (long long)N, (long long)D,
-				from);
+			c = add(t, HONE_OP_BROADCAST, "%lldx%lld from %d", (long long)N,
+				(long long)D, from);
 			tokens(c, N);
-			input(c, from == 0 ? mat(OPS_STAT, STATIC, 1, D) : vec(OPS_STAT, from == 1 ? D : 1));
+			input(c,
+				from == 0 ? mat(OPS_STAT, STATIC, 1, D)
+					  : vec(OPS_STAT, from == 1 ? D : 1));
 			input(c, mat(OPS_COMPUTE, TOKENS, N, 2));
 			output(c, mat(OPS_STAT, TOKENS, N, D));
 		}

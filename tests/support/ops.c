@@ -239,7 +239,8 @@ fill_value(const struct ops_case *c, const struct ops_operand *o, uint32_t which
 	case OPS_FILL_LIST:
 		return i < o->n_list ? (double)o->list[i] : -1;
 	default:
-		return o->b + (o->a != 0 ? o->a : 1) * sqrt(-2 * log(u)) *
+		return o->b +
+			(o->a != 0 ? o->a : 1) * sqrt(-2 * log(u)) *
 			cos(6.283185307179586 * uniform(c, which, i, 1));
 	}
 }
@@ -272,6 +273,7 @@ run_forward(struct ops_data *data, const struct ops_case *c, int32_t compute)
 
 	fc.op = f->op;
 	fc.flags = 0;
+	fc.attr_size = f->attr_size;
 	fc.n_in = 0;
 	fc.forward.op = 0;
 	while (fc.n_in < OPS_IN && f->in[fc.n_in]) {
@@ -284,8 +286,7 @@ run_forward(struct ops_data *data, const struct ops_case *c, int32_t compute)
 	if (!ok)
 		return false;
 	for (uint32_t i = 0; i < fc.n_in; i++)
-		memcpy(fd.in[i], data->in[f->in[i] - 1],
-			(size_t)fd.n_in_elems[i] * sizeof(double));
+		memcpy(fd.in[i], data->in[f->in[i] - 1], (size_t)fd.n_in_elems[i] * sizeof(double));
 	ok = ops_run(&reference, &fc, compute, &fd, why);
 	for (uint32_t i = 0; ok && i < f->n_out; i++)
 		if (f->to[i])
@@ -477,8 +478,8 @@ execute(const struct ops_device *device, struct packed *p, char why[OPS_WHY])
 		p->out[i].buffer = buffer;
 	st = vt->upload(device->device, buffer, 0, p->before, p->bytes, &err);
 	if (st == HONE_OK)
-		st = vt->submit(device->device, &p->command, 1, (uint32_t)sizeof p->command,
-			&p->run, &err);
+		st = vt->submit(
+			device->device, &p->command, 1, (uint32_t)sizeof p->command, &p->run, &err);
 	if (st == HONE_OK)
 		st = vt->wait(device->device, &err);
 	if (st == HONE_OK)
@@ -500,8 +501,8 @@ ops_run(const struct ops_device *device, const struct ops_case *c, int32_t compu
 			ok = say_where(&p, i, why);
 	for (uint32_t i = 0; ok && i < c->n_out; i++) {
 		const uint64_t size = (uint64_t)hone_dtype_bytes(p.out[i].dtype);
-		const uint8_t *at = p.after + p.out[i].offset +
-			(uint64_t)first_elem(c, &c->out[i]) * size;
+		const uint8_t *at =
+			p.after + p.out[i].offset + (uint64_t)first_elem(c, &c->out[i]) * size;
 
 		for (int64_t k = 0; k < data->n_out_elems[i]; k++)
 			data->out[i][k] = get(at + (uint64_t)k * size, p.out[i].dtype);
@@ -543,8 +544,9 @@ ops_near(const struct ops_data *got, const struct ops_data *want, const struct o
 			const double allowed = factor * (fabs(w) + rms) + 1e-37;
 
 			if (!same_kind(g, w) || (isfinite(w) && !(fabs(g - w) <= allowed)))
-				return say(why, "output %u, element %lld: %.9g, wanted %.9g (+- %.3g)",
-					i, (long long)k, g, w, allowed);
+				return say(why,
+					"output %u, element %lld: %.9g, wanted %.9g (+- %.3g)", i,
+					(long long)k, g, w, allowed);
 		}
 	}
 	return true;

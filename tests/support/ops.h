@@ -24,12 +24,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OPS_IN     10
-#define OPS_OUT    6
-#define OPS_SPACES 6
-#define OPS_PARTS  4
+#define OPS_IN          10
+#define OPS_OUT         6
+#define OPS_SPACES      8
+#define OPS_PARTS       4
 #define OPS_FORWARD_OUT 3
-#define OPS_WHY    400
+#define OPS_WHY         400
 
 /* The program's types, besides those of enum hone_dtype. */
 #define OPS_COMPUTE (-1)
@@ -88,6 +88,7 @@ union ops_attr {
  * and its output i, of the shape out[i], becomes the case's input to[i] - 1 (0: dropped). */
 struct ops_forward {
 	uint32_t op; /* 0 = there is none */
+	uint32_t attr_size;
 	uint32_t n_out;
 	uint8_t in[OPS_IN];
 	uint8_t to[OPS_FORWARD_OUT];
@@ -126,8 +127,8 @@ struct ops_device {
 
 /* Opens device 0 of the first backend in `plugin`; host and values go to its create.  false
  * with a reason in `why`. */
-bool ops_open(const struct hone_plugin *plugin, const struct hone_host *host,
-	const void *values, struct ops_device *out, char why[OPS_WHY]);
+bool ops_open(const struct hone_plugin *plugin, const struct hone_host *host, const void *values,
+	struct ops_device *out, char why[OPS_WHY]);
 bool ops_open_reference(struct ops_device *out);
 void ops_close(struct ops_device *device);
 
