@@ -104,11 +104,25 @@ f16_bits(double v)
 	if (size >= 65520.0)
 		return (uint16_t)(sign | 0x7c00u);
 	(void)frexp(size, &exponent); /* size = [0.5, 1) 2^exponent */
-	if (exponent < -13)
+	if (exponent < -13 || size == 0)
 		exponent = -13;
 	/* In units of the last place the number is whole; a carry moves into the exponent. */
 	const uint32_t units = (uint32_t)rint(ldexp(size, 11 - exponent));
 	return (uint16_t)(sign | ((uint32_t)(exponent + 13) * 1024u + units));
+}
+
+/* The nearest number with the 8 digits of bf16, ties to even; one rounding, not two. */
+static float
+bf16_nearest(double v)
+{
+	int exponent = 0;
+
+	if (!isfinite(v))
+		return (float)v;
+	(void)frexp(v, &exponent);
+	if (exponent < -125)
+		exponent = -125;
+	return (float)ldexp(rint(ldexp(v, 8 - exponent)), exponent - 8);
 }
 
 static void
@@ -123,7 +137,7 @@ put(uint8_t *at, int32_t dtype, double v)
 		memcpy(at, &f, sizeof f);
 		break;
 	case HONE_DTYPE_BF16:
-		h = hone_bf16_from_f32(f);
+		h = hone_bf16_from_f32(bf16_nearest(v));
 		memcpy(at, &h, sizeof h);
 		break;
 	case HONE_DTYPE_F16:
