@@ -91,7 +91,7 @@ plan_make(struct plan *plan)
 	plan->n_cols = cpu_ceil(p->n, plan->cols);
 
 	steps = steps_of(plan, plan->depth);
-	plan->a_at = cpu_round_up(plan->cols * steps * 4, 64);
+	plan->a_at = (uint64_t)cpu_round_up(plan->cols * steps * 4, 64);
 	plan->c_at = plan->a_at + (uint64_t)cpu_round_up((tn ? plan->rows : tile) * steps * 4 + 64, 64);
 	plan->bytes = plan->c_at +
 		(uint64_t)(plan->depth < p->k && !tn ? plan->rows * plan->cols
@@ -300,6 +300,26 @@ cpu_product_run(struct cpu_device *d, const struct cpu_product *p, uint64_t shar
 	return HONE_OK;
 }
 
+/* TN with a third operand: y starts as c (plus y), and the product is added to it. */
+static void
+start_from_c(const struct cpu_call *call, struct cpu_product *p)
+{
+	const int64_t n = p->m * p->n;
+	float *y = (float *)(void *)p->y.p, c[HN_CPU_BLOCK];
+
+	for (int64_t at = 0; at < n; at += HN_CPU_BLOCK) {
+		const int64_t some = cpu_min(HN_CPU_BLOCK, n - at);
+		const float *from = cpu_read(call->k, &p->c, at, some, c);
+
+		if (p->accumulate)
+			call->k->axpy(y + at, from, 1.0f, some);
+		else if (y + at != from)
+			call->k->affine(y + at, from, 1.0f, 0.0f, some);
+	}
+	p->accumulate = 1;
+	p->c.p = NULL;
+}
+
 enum hone_status
 cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 {
@@ -318,6 +338,10 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 	p.ldy = p.n;
 	if (cpu_has_in(call, 2))
 		p.c = cpu_in(call, 2);
+	if (p.c.p && p.form == CPU_TN)
+		start_from_c(call, &p);
+	if (call->c->in[1].storage)
+		return cpu_product_stored(call, &p, err);
 	if (cpu_product_is_thin(&p))
 		return cpu_product_thin(call->d, &p, err);
 	return cpu_product_run(call->d, &p, 0, err);

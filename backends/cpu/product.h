@@ -16,6 +16,10 @@ int cpu_product_direct(const struct cpu_mat *a, int64_t lda, int64_t k, int32_t 
 enum hone_status cpu_product_run(struct cpu_device *d, const struct cpu_product *p,
 	uint64_t shared, struct hone_error *err);
 
+/* b is the stored operand 1 of the call; p->b is not read. */
+enum hone_status cpu_product_stored(
+	const struct cpu_call *call, const struct cpu_product *p, struct hone_error *err);
+
 /* Products with a side of at most HN_THIN (TN: four times that). */
 int cpu_product_is_thin(const struct cpu_product *p);
 enum hone_status cpu_product_thin(
