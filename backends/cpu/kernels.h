@@ -1,0 +1,172 @@
+/*
+ * kernels.h - the table of inner loops that a kernel path offers to the operations.
+ *
+ * The operations (product.c, attention.c, pointwise.c ...) are compiled once: they check
+ * operands, split work by sizes and walk blocks.  The loops that touch every element are in
+ * leaf_*.h, compiled once per path by path_*.c; this table is how one is called.  Adding a
+ * path is one more path_*.c and a line in cpu_path.c.
+ *
+ * All lengths are in elements unless a name says otherwise.  Nothing here allocates or fails.
+ */
+#ifndef HN_CPU_KERNELS_H
+#define HN_CPU_KERNELS_H
+
+#include <stdint.h>
+
+#define HN_THIN 8 /* rank up to which products take their thin forms */
+
+/* c [m, w] (+)= a b; see leaf_product.h for the two orders of a.  lda in 32-bit words. */
+struct hn_tile {
+	int32_t bf16; /* 1: a and b hold bf16 pairs; 0: f32 */
+	int32_t add;  /* 1: start from c */
+	int64_t m, w, steps;
+	const void *a;
+	int64_t lda;
+	const void *b;
+	float *c;
+	int64_t ldc;
+};
+
+/* n columns (or rows) of k elements from a dense matrix into the layout of a panel w wide.
+ * What is missing up to w columns or an even k is written as 0. */
+struct hn_pack {
+	int32_t bf16;  /* type of the panel: 1 = pairs of bf16, 0 = f32 */
+	int32_t dtype; /* of `in` */
+	void *out;
+	int64_t w;
+	const void *in; /* at the first element wanted */
+	int64_t ld;     /* elements from row to row of `in` */
+	int64_t n, k;
+};
+
+/* c [8, n] = a^T b: a in K order, 8 words a step; b [k, n] dense, ldb elements a row. */
+struct hn_thin {
+	int32_t bf16, dtype;
+	const float *a;
+	const void *b;
+	int64_t ldb, n, k;
+	float *c;
+	int64_t ldc;
+};
+
+/* y [m, n] = tile [+ c]. */
+struct hn_finish {
+	int64_t m, n;
+	const float *tile;
+	int64_t ldt;
+	void *y;
+	int64_t ldy;
+	const void *c; /* NULL = none */
+	int64_t ldc;
+	int32_t y_dtype, c_dtype;
+};
+
+/* One tile of attention scores; see leaf_attention.h. */
+struct hn_softmax {
+	int64_t m, n;           /* queries, keys */
+	const float *scores;    /* [m, lds], unscaled q k^T */
+	int64_t lds;
+	const int32_t *low, *high; /* [m] keys [low, high) of this block are seen */
+	float scale, softcap;      /* softcap 0 = none */
+	float *top, *total;        /* [m] running maximum and sum */
+	float *out;                /* [m, ldo] weighted values so far */
+	int64_t ldo, head_dim;
+	int32_t bf16;
+	int32_t pad;
+	void *p;     /* [m, ldp] in the compute type */
+	int64_t ldp; /* elements */
+};
+
+/* One pair of score tiles of the backward; see leaf_attention.h. */
+struct hn_softmax_back {
+	int64_t m, n;
+	const float *scores, *dp; /* [m, lds]: q k^T unscaled, do v^T */
+	int64_t lds;
+	const int32_t *low, *high;
+	float scale, softcap;
+	const float *lse, *delta; /* [m]: of the forward; sum of do o */
+	int32_t bf16;
+	int32_t pad;
+	void *ds;     /* [m, ldp] rows of the scores' gradient times scale; bf16 only */
+	int64_t ldp;
+	float *p_k, *ds_k; /* K order: f32 [m, ldk], bf16 [m / 2, ldk] pairs along m */
+	int64_t ldk;       /* words */
+};
+
+/* One head of one row: n pairs, (j, j + n) or interleaved; sign -1 turns backward. */
+struct hn_rotate {
+	float *y;
+	const float *x, *cosine, *sine;
+	int64_t n;
+	float sign;
+	int32_t interleaved;
+};
+
+/* Dropout of one row: y = x factor where draw >> 8 >= threshold, else 0. */
+struct hn_keep {
+	float *y;
+	const float *x;
+	int64_t n, column;       /* of element 0, a multiple of 64 */
+	uint32_t key[2], row[2]; /* of Philox: key, low words of the counter */
+	uint32_t threshold;
+	float factor;
+};
+
+/* One run of AdamW on n elements; constants are already combined. */
+struct hn_adamw {
+	float *p, *m, *v;
+	const float *g;
+	float factor, decay; /* of g; of p: 1 - lr wd */
+	float beta1, gain1, beta2, gain2; /* gain = 1 - beta */
+	float step, root, eps; /* lr / bias1, 1 / sqrt(bias2) */
+};
+
+struct hn_cpu_kernels {
+	const char *name;
+	int32_t lanes;     /* f32 in a register; a panel is this or twice this wide */
+	int32_t tile_rows; /* rows of a tile at most */
+	int32_t bf16;      /* 1: tiles of bf16 exist */
+	int32_t pad;
+
+	/* leaf_product.h */
+	void (*tile_row_order)(const struct hn_tile *t);
+	void (*tile_k_order)(const struct hn_tile *t);
+	void (*pack_nt)(const struct hn_pack *p);
+	void (*pack_nn)(const struct hn_pack *p);
+	void (*pack_copy)(const struct hn_pack *p);
+	void (*dots)(const struct hn_tile *t);
+	void (*thin)(const struct hn_thin *t);
+	void (*finish)(const struct hn_finish *f);
+
+	/* leaf_attention.h */
+	void (*softmax)(const struct hn_softmax *s);
+	void (*softmax_back)(const struct hn_softmax_back *s);
+
+	/* leaf_rows.h: y, x, a, b are f32 of n elements; y may be x. */
+	void (*to_f32)(float *y, const void *x, int32_t dtype, int64_t n);
+	void (*from_f32)(void *y, int32_t dtype, const float *x, int64_t n);
+	void (*unary)(int32_t kind, float *y, const float *x, int64_t n);
+	void (*unary_back)(int32_t kind, float *dx, const float *dy, const float *x, int64_t n);
+	void (*binary)(int32_t kind, float *y, const float *a, const float *b, int64_t n);
+	void (*binary_scalar)(int32_t kind, float *y, const float *a, float b, int64_t n);
+	void (*affine)(float *y, const float *x, float alpha, float beta, int64_t n);
+	void (*axpy)(float *y, const float *x, float alpha, int64_t n); /* y += alpha x */
+	void (*pick_max)(float *y, const float *x, int64_t n);          /* y = max(y, x) */
+	double (*sum)(const float *x, int64_t n);
+	double (*dot)(const float *a, const float *b, int64_t n);
+	double (*square_about)(const float *x, float mean, int64_t n); /* sum (x - mean)^2 */
+	float (*top)(const float *x, int64_t n);
+	double (*sum_exp)(const float *x, float top, int64_t n); /* sum e^(x - top) */
+	void (*normalize)(float *y, const float *x, float mean, float rstd, const float *w,
+		const float *b, int64_t n); /* (x - mean) rstd w + b; b may be NULL */
+	void (*softmax_grad)(float *dx, const float *x, float lse, float d, float uniform,
+		int64_t n); /* d (e^(x - lse) - uniform) */
+	void (*rotate)(const struct hn_rotate *r);
+	void (*keep)(const struct hn_keep *d);
+	void (*adamw)(const struct hn_adamw *u, int64_t n);
+};
+
+extern const struct hn_cpu_kernels hn_cpu_avx512_bf16, hn_cpu_avx512, hn_cpu_avx2,
+	hn_cpu_portable;
+
+#endif

@@ -1,0 +1,595 @@
+/*
+ * leaf_product.h - the inner loops of matrix products for one path (see lanes.h).
+ *
+ * A tile is m rows by w columns of c = a b, w = HN_LANES or twice that, with b packed:
+ *     f32    panel[k][w]                 one element a value
+ *     bf16   panel[k / 2][w][2]          pairs along k, as vdpbf16ps wants them
+ * a is read in place.  "Row" order: element (r, k) at a[r lda + k].  "K" order: f32
+ * a[k lda + r], bf16 the pair (2j, 2j + 1) of row r at 32-bit word a[j lda + r].  In both
+ * types an address is that of a 32-bit word, so one body serves both with its own multiply.
+ *
+ * Per k step a tile of 12 x 32 does 24 multiply-adds on 2 vector loads and 12 broadcasts;
+ * accumulators stay in registers for the whole of K, in ascending k.  Twin: the loops of
+ * reference's matmul.
+ */
+
+/* Rows of a tile: 2 HN_TILE_ROWS accumulators, two columns of b and a broadcast fit the
+ * register file (32 registers with AVX-512, 16 else). */
+#ifdef HN_AVX512
+#define HN_TILE_ROWS 12
+#else
+#define HN_TILE_ROWS 6
+#endif
+
+enum { TILE_ROW_ORDER = 0, TILE_K_ORDER = 1 };
+
+LANE vf
+madd_f32(vf acc, const float *a, vf b)
+{
+	return v_fma(v_set(*a), b, acc);
+}
+
+#ifdef HN_BF16
+LANE vf
+madd_bf16(vf acc, const float *a, vf b)
+{
+	int32_t pair;
+
+	memcpy(&pair, a, sizeof pair);
+	return (vf)_mm512_dpbf16_ps(
+		(__m512)acc, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)b);
+}
+#endif
+
+/* One tile; m, nv, order and bf16 are constants at every call, so that the loops unroll.
+ * `steps` counts 32-bit words along k.  Row pointers come in threes off one base so that
+ * they fit the general registers; the empty asm keeps the compiler from undoing that. */
+LANE void
+tile_body(const int m, const int nv, const int order, const int bf16, int64_t steps,
+	const float *a, int64_t lda, const float *b, float *c, int64_t ldc, int add)
+{
+	vf acc[HN_TILE_ROWS][2];
+	const float *base[HN_TILE_ROWS / 3];
+	int64_t stride = lda;
+
+#pragma GCC unroll 12
+	for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++)
+			acc[r][j] = add ? v_load(c + r * ldc + j * HN_LANES) : v_set(0.0f);
+#pragma GCC unroll 4
+	for (int i = 0; i < HN_TILE_ROWS / 3; i++)
+		base[i] = a + 3 * i * lda;
+	for (int64_t k = 0; k < steps; k++) {
+		vf col[2];
+
+		if (order == TILE_ROW_ORDER)
+			__asm__("" : "+r"(stride));
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++)
+			col[j] = v_load(b + j * HN_LANES);
+#pragma GCC unroll 12
+		for (int r = 0; r < m; r++) {
+			const float *p = order == TILE_K_ORDER
+				? a + r
+				: base[r / 3] + (r % 3) * stride;
+#pragma GCC unroll 2
+			for (int j = 0; j < nv; j++) {
+#ifdef HN_BF16
+				if (bf16) {
+					acc[r][j] = madd_bf16(acc[r][j], p, col[j]);
+					continue;
+				}
+#endif
+				acc[r][j] = madd_f32(acc[r][j], p, col[j]);
+			}
+		}
+		b += nv * HN_LANES;
+		if (order == TILE_K_ORDER) {
+			a += lda;
+		} else {
+#pragma GCC unroll 4
+			for (int i = 0; i < HN_TILE_ROWS / 3; i++)
+				base[i]++;
+		}
+	}
+#pragma GCC unroll 12
+	for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++)
+			v_store(c + r * ldc + j * HN_LANES, acc[r][j]);
+	(void)bf16;
+}
+
+/* The tile with `m` rows; a switch, so that every count of rows is straight-line code. */
+#define TILE_CASE(rows)                                                                        \
+	case rows:                                                                             \
+		tile_body(rows, nv, order, bf16, t->steps, t->a, t->lda, t->b, t->c, t->ldc,   \
+			t->add);                                                               \
+		break
+
+LANE void
+tile_rows(const int nv, const int order, const int bf16, const struct hn_tile *t)
+{
+	switch (t->m) {
+		TILE_CASE(1);
+		TILE_CASE(2);
+		TILE_CASE(3);
+		TILE_CASE(4);
+		TILE_CASE(5);
+		TILE_CASE(6);
+#ifdef HN_AVX512
+		TILE_CASE(7);
+		TILE_CASE(8);
+		TILE_CASE(9);
+		TILE_CASE(10);
+		TILE_CASE(11);
+		TILE_CASE(12);
+#endif
+	}
+}
+
+static void
+tile_row_order(const struct hn_tile *t)
+{
+#ifdef HN_BF16
+	if (t->bf16 && t->w > HN_LANES)
+		tile_rows(2, TILE_ROW_ORDER, 1, t);
+	else if (t->bf16)
+		tile_rows(1, TILE_ROW_ORDER, 1, t);
+	else
+#endif
+	if (t->w > HN_LANES)
+		tile_rows(2, TILE_ROW_ORDER, 0, t);
+	else
+		tile_rows(1, TILE_ROW_ORDER, 0, t);
+}
+
+static void
+tile_k_order(const struct hn_tile *t)
+{
+#ifdef HN_BF16
+	if (t->bf16 && t->w > HN_LANES)
+		tile_rows(2, TILE_K_ORDER, 1, t);
+	else if (t->bf16)
+		tile_rows(1, TILE_K_ORDER, 1, t);
+	else
+#endif
+	if (t->w > HN_LANES)
+		tile_rows(2, TILE_K_ORDER, 0, t);
+	else
+		tile_rows(1, TILE_K_ORDER, 0, t);
+}
+
+/* ---- Packing ---- */
+
+/* HN_LANES halves; the first n, the others 0. */
+LANE vh
+load_halves(const uint16_t *p, int64_t n)
+{
+#ifdef HN_AVX512
+	return (vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1u), p);
+#else
+	vh h = {0};
+
+	memcpy(&h, p, (size_t)n * 2);
+	return h;
+#endif
+}
+
+/* HN_LANES elements of any dense type as f32; the first n, the others 0. */
+LANE vf
+load_any(const void *p, int32_t dtype, int64_t at, int64_t n)
+{
+	uint16_t part[HN_LANES];
+	const uint16_t *h = (const uint16_t *)p + at;
+	vh some;
+
+	if (dtype == HONE_DTYPE_F32)
+		return n == HN_LANES ? v_load((const float *)p + at)
+				     : v_load_n((const float *)p + at, n);
+	if (n < HN_LANES) {
+		some = load_halves(h, n);
+		memcpy(part, &some, sizeof some);
+		h = part;
+	}
+	return dtype == HONE_DTYPE_BF16 ? v_from_bf16(h) : v_from_f16(h);
+}
+
+/* The bf16 bits of HN_LANES elements in the low halves of 32-bit words. */
+LANE vu
+load_bf16_bits(const void *p, int32_t dtype, int64_t at, int64_t n)
+{
+	uint16_t part[HN_LANES];
+	vh h;
+
+	if (dtype == HONE_DTYPE_BF16 && n == HN_LANES) {
+		memcpy(&h, (const uint16_t *)p + at, sizeof h);
+	} else if (dtype == HONE_DTYPE_BF16) {
+		h = load_halves((const uint16_t *)p + at, n);
+	} else {
+		v_to_bf16(part, load_any(p, dtype, at, n));
+		memcpy(&h, part, sizeof h);
+	}
+	return __builtin_convertvector(h, vu);
+}
+
+/* 32-bit words k of one row: f32 elements [k, k + n), or bf16 pairs of elements
+ * [2k, 2k + 2n) of which only those below `limit` exist. */
+LANE vf
+row_words(const int bf16, const uint8_t *row, int32_t dtype, int64_t word, int64_t limit)
+{
+	uint16_t pair[2 * HN_LANES];
+	vf v;
+	int64_t n;
+
+	if (!bf16) {
+		n = limit - word < HN_LANES ? limit - word : HN_LANES;
+		return load_any(row, dtype, word, n);
+	}
+	n = limit - 2 * word < 2 * HN_LANES ? limit - 2 * word : 2 * HN_LANES;
+	if (dtype == HONE_DTYPE_BF16 && n == 2 * HN_LANES) {
+		memcpy(&v, row + 4 * word, sizeof v);
+		return v;
+	}
+	memset(pair, 0, sizeof pair);
+	if (dtype == HONE_DTYPE_BF16) {
+		memcpy(pair, row + 4 * word, (size_t)n * 2);
+	} else {
+		for (int64_t i = 0; i < n; i += HN_LANES)
+			v_to_bf16(pair + i, load_any(row, dtype, 2 * word + i,
+				n - i < HN_LANES ? n - i : HN_LANES));
+	}
+	memcpy(&v, pair, sizeof v);
+	return v;
+}
+
+/* Lanes of a and b in turn: the lower halves, the upper halves. */
+LANE vf
+zip_low(vf a, vf b)
+{
+#if HN_LANES == 16
+	return __builtin_shufflevector(
+		a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+#elif HN_LANES == 8
+	return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+#else
+	return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+#endif
+}
+
+LANE vf
+zip_high(vf a, vf b)
+{
+#if HN_LANES == 16
+	return __builtin_shufflevector(
+		a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif HN_LANES == 8
+	return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+	return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+
+/* Transposes a square of words: log2(lanes) perfect shuffles of the rows. */
+LANE void
+transpose(vf v[HN_LANES])
+{
+	vf t[HN_LANES];
+
+#pragma GCC unroll 4
+	for (int n = HN_LANES; n > 1; n /= 2) {
+#pragma GCC unroll 8
+		for (int i = 0; i < HN_LANES / 2; i++) {
+			t[2 * i] = zip_low(v[i], v[i + HN_LANES / 2]);
+			t[2 * i + 1] = zip_high(v[i], v[i + HN_LANES / 2]);
+		}
+#pragma GCC unroll 16
+		for (int i = 0; i < HN_LANES; i++)
+			v[i] = t[i];
+	}
+}
+
+/* Packs b for a product along its rows (NT): column j of the panel is row j of b. */
+LANE void
+pack_rows_as_columns(const int bf16, const struct hn_pack *p)
+{
+	const int64_t words = bf16 ? (p->k + 1) / 2 : p->k;
+	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
+
+	for (int64_t j = 0; j < p->w; j += HN_LANES) {
+		for (int64_t word = 0; word < words; word += HN_LANES) {
+			const int64_t n = words - word < HN_LANES ? words - word : HN_LANES;
+			float *out = (float *)p->out + word * p->w + j;
+			vf v[HN_LANES];
+
+#pragma GCC unroll 16
+			for (int i = 0; i < HN_LANES; i++)
+				v[i] = j + i < p->n
+					? row_words(bf16, (const uint8_t *)p->in + (j + i) * row_bytes,
+						  p->dtype, word, p->k)
+					: v_set(0.0f);
+			transpose(v);
+			if (n == HN_LANES) {
+#pragma GCC unroll 16
+				for (int i = 0; i < HN_LANES; i++)
+					v_store(out + i * p->w, v[i]);
+				continue;
+			}
+			for (int64_t i = 0; i < n; i++)
+				v_store(out + i * p->w, v[i]);
+		}
+	}
+}
+
+/* Words of HN_LANES columns at one step of k: f32 of row k, or the pair of rows. */
+LANE vf
+column_words(const int bf16, const uint8_t *row, int64_t row_bytes, int32_t dtype, int64_t at,
+	int64_t n, int second)
+{
+	vu low, high;
+
+	if (!bf16)
+		return load_any(row, dtype, at, n);
+	low = load_bf16_bits(row, dtype, at, n);
+	if (!second)
+		return (vf)low;
+	high = load_bf16_bits(row + row_bytes, dtype, at, n);
+	return (vf)(low | (high << 16));
+}
+
+/* Packs b for a product along its columns (NN, TN): column j of the panel is column j of b. */
+LANE void
+pack_columns(const int bf16, const struct hn_pack *p)
+{
+	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
+	const int64_t step = bf16 ? 2 : 1;
+	const uint8_t *row = p->in;
+	float *out = p->out;
+
+	for (int64_t k = 0; k < p->k; k += step) {
+		for (int64_t j = 0; j < p->w; j += HN_LANES) {
+			const int64_t w = p->w - j < HN_LANES ? p->w - j : HN_LANES;
+			const int64_t left = p->n - j;
+			const int64_t n = left < 0 ? 0 : left < HN_LANES ? left : HN_LANES;
+			const vf v = column_words(
+				bf16, row, row_bytes, p->dtype, j, n, k + 1 < p->k);
+
+			if (w == HN_LANES)
+				v_store(out + j, v);
+			else
+				v_store_n(out + j, v, w);
+		}
+		out += p->w;
+		row += step * row_bytes;
+	}
+}
+
+/* Copies n rows of k elements in the compute type, rows `w` words apart, tails zeroed. */
+LANE void
+pack_plain(const int bf16, const struct hn_pack *p)
+{
+	const int64_t words = bf16 ? (p->k + 1) / 2 : p->k;
+	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
+
+	for (int64_t i = 0; i < p->n; i++) {
+		const uint8_t *row = (const uint8_t *)p->in + i * row_bytes;
+		float *out = (float *)p->out + i * p->w;
+
+		for (int64_t word = 0; word < words; word += HN_LANES) {
+			const vf v = row_words(bf16, row, p->dtype, word, p->k);
+
+			if (words - word >= HN_LANES)
+				v_store(out + word, v);
+			else
+				v_store_n(out + word, v, words - word);
+		}
+	}
+}
+
+static void
+pack_nt(const struct hn_pack *p)
+{
+	if (p->bf16)
+		pack_rows_as_columns(1, p);
+	else
+		pack_rows_as_columns(0, p);
+}
+
+static void
+pack_nn(const struct hn_pack *p)
+{
+	if (p->bf16)
+		pack_columns(1, p);
+	else
+		pack_columns(0, p);
+}
+
+static void
+pack_copy(const struct hn_pack *p)
+{
+	if (p->bf16)
+		pack_plain(1, p);
+	else
+		pack_plain(0, p);
+}
+
+/* ---- Thin products ---- */
+
+#ifdef HN_AVX512
+#define DOT_ROWS 3
+#else
+#define DOT_ROWS 1
+#endif
+
+LANE vf
+multiply_add(const int bf16, vf acc, vf a, vf b)
+{
+#ifdef HN_BF16
+	if (bf16)
+		return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
+#endif
+	(void)bf16;
+	return v_fma(a, b, acc);
+}
+
+/* m rows of a against the 8 rows of b: 8 m dot products along contiguous memory. */
+LANE void
+dots_body(const int m, const int bf16, const struct hn_tile *t, int64_t row)
+{
+	const float *a = (const float *)t->a + row * t->lda, *b = t->b;
+	const int64_t whole = t->steps / HN_LANES * HN_LANES;
+	vf acc[DOT_ROWS][HN_THIN];
+
+#pragma GCC unroll 3
+	for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+		for (int r = 0; r < HN_THIN; r++)
+			acc[i][r] = v_set(0.0f);
+	for (int64_t k = 0; k < whole; k += HN_LANES) {
+		vf x[DOT_ROWS];
+
+#pragma GCC unroll 3
+		for (int i = 0; i < m; i++)
+			x[i] = v_load(a + i * t->lda + k);
+#pragma GCC unroll 8
+		for (int r = 0; r < HN_THIN; r++) {
+			const vf y = v_load(b + r * t->w + k);
+
+#pragma GCC unroll 3
+			for (int i = 0; i < m; i++)
+				acc[i][r] = multiply_add(bf16, acc[i][r], x[i], y);
+		}
+	}
+	for (int i = 0; i < m && whole < t->steps; i++) {
+		const vf x = v_load_n(a + i * t->lda + whole, t->steps - whole);
+
+		for (int r = 0; r < HN_THIN; r++)
+			acc[i][r] = multiply_add(bf16, acc[i][r], x,
+				v_load_n(b + r * t->w + whole, t->steps - whole));
+	}
+#pragma GCC unroll 3
+	for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+		for (int r = 0; r < HN_THIN; r++)
+			t->c[(row + i) * t->ldc + r] = v_sum(acc[i][r]);
+}
+
+/* c [m, 8] = a b^T for b of 8 rows, `w` words apart; no packing of a. */
+static void
+dots(const struct hn_tile *t)
+{
+	int64_t row = 0;
+
+#ifdef HN_BF16
+	for (; t->bf16 && row + DOT_ROWS <= t->m; row += DOT_ROWS)
+		dots_body(DOT_ROWS, 1, t, row);
+	for (; t->bf16 && row < t->m; row++)
+		dots_body(1, 1, t, row);
+#endif
+	for (; row + DOT_ROWS <= t->m; row += DOT_ROWS)
+		dots_body(DOT_ROWS, 0, t, row);
+	for (; row < t->m; row++)
+		dots_body(1, 0, t, row);
+}
+
+/* c [8, n <= lanes] += a^T b with a packed in K order (8 words a step) and the rows of b read
+ * in place: what a packed panel would hold is formed in the register. */
+LANE void
+thin_columns(const int bf16, const int nv, const struct hn_thin *t, int64_t j, int64_t n)
+{
+	const int64_t row_bytes = t->ldb * hone_dtype_bytes(t->dtype);
+	const int64_t step = bf16 ? 2 : 1;
+	const uint8_t *row = t->b;
+	const float *a = t->a;
+	vf acc[HN_THIN][2];
+
+#pragma GCC unroll 8
+	for (int r = 0; r < HN_THIN; r++)
+#pragma GCC unroll 2
+		for (int i = 0; i < nv; i++)
+			acc[r][i] = v_set(0.0f);
+	for (int64_t k = 0; k < t->k; k += step) {
+		vf col[2];
+
+#pragma GCC unroll 2
+		for (int i = 0; i < nv; i++)
+			col[i] = column_words(bf16, row, row_bytes, t->dtype, j + i * HN_LANES,
+				nv == 2 ? HN_LANES : n, k + 1 < t->k);
+#pragma GCC unroll 8
+		for (int r = 0; r < HN_THIN; r++)
+#pragma GCC unroll 2
+			for (int i = 0; i < nv; i++) {
+				const vf x = v_set(a[r]);
+
+				acc[r][i] = multiply_add(bf16, acc[r][i], x, col[i]);
+			}
+		a += HN_THIN;
+		row += step * row_bytes;
+	}
+#pragma GCC unroll 8
+	for (int r = 0; r < HN_THIN; r++)
+#pragma GCC unroll 2
+		for (int i = 0; i < nv; i++)
+			v_store_n(t->c + r * t->ldc + j + i * HN_LANES, acc[r][i],
+				nv == 2 ? HN_LANES : n);
+}
+
+LANE void
+thin_strips(const int bf16, const struct hn_thin *t)
+{
+	int64_t j = 0;
+
+#ifdef HN_AVX512
+	for (; j + 2 * HN_LANES <= t->n; j += 2 * HN_LANES)
+		thin_columns(bf16, 2, t, j, HN_LANES);
+#endif
+	for (; j < t->n; j += HN_LANES)
+		thin_columns(bf16, 1, t, j, t->n - j < HN_LANES ? t->n - j : HN_LANES);
+}
+
+static void
+thin(const struct hn_thin *t)
+{
+#ifdef HN_BF16
+	if (t->bf16) {
+		thin_strips(1, t);
+		return;
+	}
+#endif
+	thin_strips(0, t);
+}
+
+/* ---- The end of a tile ---- */
+
+LANE void
+store_any(void *p, int32_t dtype, int64_t at, vf v, int64_t n)
+{
+	if (dtype == HONE_DTYPE_F32) {
+		v_store_n((float *)p + at, v, n);
+	} else if (n == HN_LANES) {
+		v_to_bf16((uint16_t *)p + at, v);
+	} else {
+		uint16_t part[HN_LANES];
+
+		v_to_bf16(part, v);
+		memcpy((uint16_t *)p + at, part, (size_t)n * 2);
+	}
+}
+
+/* y = tile [+ c], in y's type (f32 or bf16); c may be the same memory as y. */
+static void
+finish(const struct hn_finish *f)
+{
+	for (int64_t i = 0; i < f->m; i++) {
+		for (int64_t j = 0; j < f->n; j += HN_LANES) {
+			const int64_t n = f->n - j < HN_LANES ? f->n - j : HN_LANES;
+			vf v = n == HN_LANES ? v_load(f->tile + i * f->ldt + j)
+					     : v_load_n(f->tile + i * f->ldt + j, n);
+
+			if (f->c)
+				v += load_any(f->c, f->c_dtype, i * f->ldc + j, n);
+			store_any(f->y, f->y_dtype, i * f->ldy + j, v, n);
+		}
+	}
+}

@@ -1,0 +1,47 @@
+/*
+ * leaf_table.h - one kernel path: all leaves, and the table of them under HN_TABLE.
+ *
+ * Included by path_*.c inside its compile target, after every system header.
+ */
+#include "lanes.h"
+#include "leaf_product.h"
+#include "leaf_attention.h"
+#include "leaf_rows.h"
+
+const struct hn_cpu_kernels HN_TABLE = {
+	.name = HN_NAME,
+	.lanes = HN_LANES,
+	.tile_rows = HN_TILE_ROWS,
+#ifdef HN_BF16
+	.bf16 = 1,
+#endif
+	.tile_row_order = tile_row_order,
+	.tile_k_order = tile_k_order,
+	.pack_nt = pack_nt,
+	.pack_nn = pack_nn,
+	.pack_copy = pack_copy,
+	.dots = dots,
+	.thin = thin,
+	.finish = finish,
+	.softmax = softmax,
+	.softmax_back = softmax_back,
+	.to_f32 = rows_to_f32,
+	.from_f32 = rows_from_f32,
+	.unary = rows_unary,
+	.unary_back = rows_unary_back,
+	.binary = rows_binary,
+	.binary_scalar = rows_binary_scalar,
+	.affine = rows_affine,
+	.axpy = rows_axpy,
+	.pick_max = rows_pick_max,
+	.sum = rows_sum,
+	.dot = rows_dot,
+	.square_about = rows_square_about,
+	.top = rows_top,
+	.sum_exp = rows_sum_exp,
+	.normalize = rows_normalize,
+	.softmax_grad = rows_softmax_grad,
+	.rotate = rows_rotate,
+	.keep = rows_keep,
+	.adamw = rows_adamw,
+};

@@ -1,0 +1,28 @@
+/*
+ * path_avx512.c - the kernels for AVX-512; bf16 is widened to f32 while it is packed.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <hone/op.h>
+#include <hone/tensor.h>
+
+#include "kernels.h"
+
+#define HN_TABLE hn_cpu_avx512
+#define HN_NAME  "avx512"
+#define HN_LANES 16
+#define HN_AVX512
+
+/* The target covers what follows: these two compilers spell it differently. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#endif
+#include "leaf_table.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,18 @@
+/*
+ * path_portable.c - the kernels in the baseline of x86-64 (SSE2), four lanes.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <hone/op.h>
+#include <hone/tensor.h>
+
+#include "kernels.h"
+
+#define HN_TABLE hn_cpu_portable
+#define HN_NAME  "portable"
+#define HN_LANES 4
+
+#include "leaf_table.h"

@@ -1,0 +1,348 @@
+/*
+ * product.c - matrix products: y = a b^T (NT), a b (NN), a^T b (TN).
+ *
+ * y [m, n] is cut into pieces: a block of rows by a block of columns.  A piece packs the
+ * columns of b that it needs into panels (in the type it computes in, so bf16, f16 and f32
+ * mix freely), keeps them in L2, and walks its rows in tiles of HN_TILE_ROWS:
+ *
+ *     for each block of k:  pack b;  for each tile of rows:  for each panel:  tile
+ *
+ * so a tile of a is read once per block of columns and stays in L1, a panel streams from L2.
+ * Where k is longer than a block the sums wait in f32, and go on in the same order: each
+ * element of y is one chain over ascending k, whatever the split.  TN packs both operands.
+ *
+ * The compute type: bf16 products with f32 sums when the path has them and the activation a
+ * is bf16 (TN: either operand), else f32.  Flops 2 m n k; bytes of a (n / columns of a
+ * block) + b (m / rows of a block) + y.  Thin products are in product_thin.c.  Twin: matmul
+ * of reference.
+ */
+#include "product.h"
+
+#define B_BYTES  (384 * 1024) /* packed columns of a piece: L2, beside a */
+#define ROWS_MAX 516          /* rows of a piece, a multiple of every tile */
+#define PIECES   16           /* wanted, so that threads finish together */
+
+int32_t
+cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p)
+{
+	if (!d->k->bf16)
+		return 0;
+	return p->a.dtype == HONE_DTYPE_BF16 ||
+		(p->form == CPU_TN && p->b.dtype == HONE_DTYPE_BF16);
+}
+
+/* Row-order operands can be read in place when they are of the compute type and, in bf16,
+ * pairs never straddle two rows. */
+int
+cpu_product_direct(const struct cpu_mat *a, int64_t lda, int64_t k, int32_t bf16)
+{
+	if (!bf16)
+		return a->dtype == HONE_DTYPE_F32;
+	return a->dtype == HONE_DTYPE_BF16 && lda % 2 == 0 && k % 2 == 0 &&
+		(uintptr_t)a->p % 4 == 0;
+}
+
+struct plan {
+	const struct cpu_product *p;
+	const struct cpu_device *d;
+	const struct hn_cpu_kernels *k;
+	int32_t bf16, direct;
+	int64_t rows, cols, depth; /* of a block; depth is even */
+	int64_t n_rows, n_cols;    /* blocks */
+	int64_t panel;             /* columns of a full panel */
+	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
+};
+
+/* Words along k of a block of `depth` elements. */
+static int64_t
+steps_of(const struct plan *plan, int64_t depth)
+{
+	return plan->bf16 ? (depth + 1) / 2 : depth;
+}
+
+static void
+plan_make(struct plan *plan)
+{
+	const struct cpu_product *p = plan->p;
+	const int64_t element = plan->bf16 ? 2 : 4, tile = plan->k->tile_rows;
+	const int64_t depth_max = plan->bf16 ? 2048 : 1024;
+	const int64_t n_depth = cpu_ceil(p->k, depth_max);
+	const int tn = p->form == CPU_TN;
+	const int64_t rows_max = tn ? 192 : ROWS_MAX;
+	int64_t steps, cols, least;
+
+	plan->panel = 2 * plan->k->lanes;
+	plan->depth = p->k ? cpu_round_up(cpu_ceil(p->k, n_depth), 2) : 2;
+	if (tn)
+		plan->depth = cpu_min(plan->depth, plan->bf16 ? 1024 : 512);
+	plan->n_rows = cpu_ceil(p->m, rows_max);
+	plan->rows = cpu_round_up(cpu_ceil(p->m, plan->n_rows), tile);
+	plan->n_rows = cpu_ceil(p->m, plan->rows);
+
+	/* Columns: as many as stay in L2, fewer when there would be too few pieces, but not
+	 * so few that a is streamed from memory for each. */
+	cols = B_BYTES / (plan->depth * element) / plan->panel * plan->panel;
+	cols = cols > 192 ? 192 : cols < plan->panel ? plan->panel : cols;
+	least = plan->rows * plan->depth * element > 512 * 1024 ? 96 : plan->panel;
+	while (cols > least && cpu_ceil(p->n, cols) * plan->n_rows < PIECES)
+		cols -= plan->panel;
+	plan->n_cols = cpu_ceil(p->n, cols);
+	plan->cols = cpu_round_up(cpu_ceil(p->n, plan->n_cols), plan->panel);
+	plan->n_cols = cpu_ceil(p->n, plan->cols);
+
+	steps = steps_of(plan, plan->depth);
+	plan->a_at = (uint64_t)cpu_round_up(plan->cols * steps * 4, 64);
+	plan->c_at = plan->a_at + (uint64_t)cpu_round_up((tn ? plan->rows : tile) * steps * 4 + 64, 64);
+	plan->bytes = plan->c_at +
+		(uint64_t)(plan->depth < p->k && !tn ? plan->rows * plan->cols
+						     : tile * plan->panel) *
+			4;
+}
+
+/* Columns [col, end) of b, rows [k0, k0 + depth), as panels. */
+static void
+pack_b(const struct plan *plan, float *out, int64_t col, int64_t end, int64_t k0, int64_t depth)
+{
+	const struct cpu_product *p = plan->p;
+	const int64_t steps = steps_of(plan, depth), lanes = plan->k->lanes;
+
+	while (col < end) {
+		const int64_t n = cpu_min(plan->panel, end - col);
+		const int64_t w = n > lanes ? plan->panel : lanes;
+		const int64_t at = p->form == CPU_NT ? col * p->ldb + k0 : k0 * p->ldb + col;
+		const struct hn_pack pack = {.bf16 = plan->bf16,
+			.dtype = p->b.dtype,
+			.out = out,
+			.w = w,
+			.in = cpu_at(&p->b, at),
+			.ld = p->ldb,
+			.n = n,
+			.k = depth};
+
+		if (p->form == CPU_NT)
+			plan->k->pack_nt(&pack);
+		else
+			plan->k->pack_nn(&pack);
+		out += w * steps;
+		col += n;
+	}
+}
+
+/* y of a tile: [row, row + m) by [col, col + n), from `tile`; `add` = onto what y holds. */
+static void
+finish_tile(const struct plan *plan, const float *tile, int64_t ldt, int64_t row, int64_t m,
+	int64_t col, int64_t n, int add)
+{
+	const struct cpu_product *p = plan->p;
+	const int64_t at = row * p->ldy + col;
+	struct hn_finish f = {.m = m,
+		.n = n,
+		.tile = tile,
+		.ldt = ldt,
+		.y = cpu_at(&p->y, at),
+		.ldy = p->ldy,
+		.ldc = p->ldy,
+		.y_dtype = p->y.dtype};
+
+	if (p->c.p) {
+		f.c = cpu_at(&p->c, at);
+		f.c_dtype = p->c.dtype;
+	} else if (add) {
+		f.c = f.y;
+		f.c_dtype = f.y_dtype;
+	}
+	plan->k->finish(&f);
+}
+
+/* One tile of rows against all panels of a block.  The sums of earlier blocks of k are in
+ * `sums` (NULL when k has one block: then `scratch` holds a tile). */
+static void
+walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int64_t row,
+	int64_t col0, int64_t end, float *sums, float *scratch, int last)
+{
+	const struct cpu_product *p = plan->p;
+	const int tn = p->form == CPU_TN;
+	void (*const run)(const struct hn_tile *) = tn ? plan->k->tile_k_order : plan->k->tile_row_order;
+	const int carry = t->add;
+
+	for (int64_t col = col0; col < end;) {
+		const int64_t n = cpu_min(plan->panel, end - col);
+		const int in_place =
+			p->y.dtype == HONE_DTYPE_F32 && !p->c.p && !sums && n % plan->k->lanes == 0;
+
+		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
+		t->b = panels;
+		if (in_place && n == t->w) {
+			t->c = (float *)(void *)cpu_at(&p->y, row * p->ldy + col);
+			t->ldc = p->ldy;
+			t->add = tn && carry;
+			run(t);
+		} else {
+			t->c = sums ? sums + (col - col0) : scratch;
+			t->ldc = sums ? plan->cols : plan->panel;
+			t->add = sums && carry;
+			run(t);
+			if (last || tn)
+				finish_tile(plan, t->c, t->ldc, row, t->m, col, n, tn && carry);
+		}
+		panels += t->w * t->steps;
+		col += n;
+	}
+	t->add = carry;
+}
+
+/* a's rows [row, row + m) at k0 for a tile: in place, or copied to the worker's scratch. */
+static void
+tile_a(const struct plan *plan, struct hn_tile *t, float *copy, int64_t row, int64_t k0,
+	int64_t depth)
+{
+	const struct cpu_product *p = plan->p;
+	const struct hn_pack pack = {.bf16 = plan->bf16,
+		.dtype = p->a.dtype,
+		.out = copy,
+		.w = t->steps,
+		.in = cpu_at(&p->a, row * p->lda + k0),
+		.ld = p->lda,
+		.n = t->m,
+		.k = depth};
+
+	if (plan->direct) {
+		t->a = pack.in;
+		t->lda = plan->bf16 ? p->lda / 2 : p->lda;
+		return;
+	}
+	plan->k->pack_copy(&pack);
+	t->a = copy;
+	t->lda = t->steps;
+}
+
+/* A piece of NT or NN. */
+static void
+piece(void *ctx, int64_t i, int32_t worker)
+{
+	const struct plan *plan = ctx;
+	const struct cpu_product *p = plan->p;
+	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
+	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
+	uint8_t *scratch = plan->d->worker[worker].memory;
+	float *const panels = (float *)(void *)scratch, *const copy = (float *)(void *)(scratch + plan->a_at);
+	float *const c = (float *)(void *)(scratch + plan->c_at);
+
+	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
+		const int64_t depth = cpu_min(plan->depth, p->k - k0);
+		const int last = k0 + plan->depth >= p->k;
+		struct hn_tile t = {.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)};
+
+		pack_b(plan, panels, col0, col1, k0, depth);
+		for (int64_t row = row0; row < row1; row += plan->k->tile_rows) {
+			t.m = cpu_min(plan->k->tile_rows, row1 - row);
+			tile_a(plan, &t, copy, row, k0, depth);
+			walk_panels(plan, &t, panels, row, col0, col1,
+				plan->depth < p->k ? c + (row - row0) * plan->cols : NULL, c, last);
+		}
+	}
+}
+
+/* A piece of TN: y's rows are columns of a.  Sums wait in y itself, which is f32. */
+static void
+piece_tn(void *ctx, int64_t i, int32_t worker)
+{
+	const struct plan *plan = ctx;
+	const struct cpu_product *p = plan->p;
+	const int64_t tile = plan->k->tile_rows;
+	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
+	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
+	uint8_t *scratch = plan->d->worker[worker].memory;
+	float *const panels = (float *)(void *)scratch, *const copy = (float *)(void *)(scratch + plan->a_at);
+
+	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
+		const int64_t depth = cpu_min(plan->depth, p->k - k0);
+		struct hn_tile t = {.bf16 = plan->bf16,
+			.add = k0 > 0 || p->accumulate,
+			.steps = steps_of(plan, depth),
+			.lda = tile};
+
+		pack_b(plan, panels, col0, col1, k0, depth);
+		for (int64_t row = row0; row < row1; row += tile) {
+			const struct hn_pack pack = {.bf16 = plan->bf16,
+				.dtype = p->a.dtype,
+				.out = copy,
+				.w = tile,
+				.in = cpu_at(&p->a, k0 * p->lda + row),
+				.ld = p->lda,
+				.n = cpu_min(tile, row1 - row),
+				.k = depth};
+
+			plan->k->pack_nn(&pack);
+			t.m = pack.n;
+			t.a = copy;
+			walk_panels(plan, &t, panels, row, col0, col1, NULL,
+				(float *)(void *)(scratch + plan->c_at), 1);
+		}
+	}
+}
+
+enum hone_status
+cpu_product_run(struct cpu_device *d, const struct cpu_product *p, uint64_t shared,
+	struct hone_error *err)
+{
+	struct plan plan = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
+	enum hone_status st;
+
+	if (p->m == 0 || p->n == 0)
+		return HONE_OK;
+	plan.direct = cpu_product_direct(&p->a, p->lda, p->k, plan.bf16);
+	plan_make(&plan);
+	st = cpu_reserve(d, shared, plan.bytes, err);
+	if (st)
+		return st;
+	cpu_run(d, plan.n_rows * plan.n_cols, p->form == CPU_TN ? piece_tn : piece, &plan);
+	return HONE_OK;
+}
+
+/* TN with a third operand: y starts as c (plus y), and the product is added to it. */
+static void
+start_from_c(const struct cpu_call *call, struct cpu_product *p)
+{
+	const int64_t n = p->m * p->n;
+	float *y = (float *)(void *)p->y.p, c[HN_CPU_BLOCK];
+
+	for (int64_t at = 0; at < n; at += HN_CPU_BLOCK) {
+		const int64_t some = cpu_min(HN_CPU_BLOCK, n - at);
+		const float *from = cpu_read(call->k, &p->c, at, some, c);
+
+		if (p->accumulate)
+			call->k->axpy(y + at, from, 1.0f, some);
+		else if (y + at != from)
+			call->k->affine(y + at, from, 1.0f, 0.0f, some);
+	}
+	p->accumulate = 1;
+	p->c.p = NULL;
+}
+
+enum hone_status
+cpu_matmul(const struct cpu_call *call, struct hone_error *err)
+{
+	const struct hone_attr_matmul *attr = call->c->attr;
+	struct cpu_product p = {.form = attr->form,
+		.accumulate = (call->c->flags & HONE_COMMAND_ACCUMULATE) != 0,
+		.a = cpu_in(call, 0),
+		.b = cpu_in(call, 1),
+		.y = cpu_out(call, 0)};
+
+	p.m = p.form == CPU_TN ? p.a.cols : p.a.rows;
+	p.k = p.form == CPU_TN ? p.a.rows : p.a.cols;
+	p.n = p.form == CPU_NT ? p.b.rows : p.b.cols;
+	p.lda = p.a.cols;
+	p.ldb = p.b.cols;
+	p.ldy = p.n;
+	if (cpu_has_in(call, 2))
+		p.c = cpu_in(call, 2);
+	if (p.c.p && p.form == CPU_TN)
+		start_from_c(call, &p);
+	if (call->c->in[1].storage)
+		return cpu_product_stored(call, &p, err);
+	if (cpu_product_is_thin(&p))
+		return cpu_product_thin(call->d, &p, err);
+	return cpu_product_run(call->d, &p, 0, err);
+}

@@ -1,0 +1,28 @@
+/*
+ * product.h - what the files of matrix products share (product.c, product_thin.c).
+ */
+#ifndef HN_CPU_PRODUCT_H
+#define HN_CPU_PRODUCT_H
+
+#include "cpu.h"
+
+/* 1 when the product is formed from bf16 pairs. */
+int32_t cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p);
+
+/* 1 when the rows of `a` can be read in place. */
+int cpu_product_direct(const struct cpu_mat *a, int64_t lda, int64_t k, int32_t bf16);
+
+/* The general product; `shared` bytes of scratch hold an operand and must stay. */
+enum hone_status cpu_product_run(struct cpu_device *d, const struct cpu_product *p,
+	uint64_t shared, struct hone_error *err);
+
+/* b is the stored operand 1 of the call; p->b is not read. */
+enum hone_status cpu_product_stored(
+	const struct cpu_call *call, const struct cpu_product *p, struct hone_error *err);
+
+/* Products with a side of at most HN_THIN (TN: four times that). */
+int cpu_product_is_thin(const struct cpu_product *p);
+enum hone_status cpu_product_thin(
+	struct cpu_device *d, const struct cpu_product *p, struct hone_error *err);
+
+#endif

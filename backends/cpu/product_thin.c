@@ -1,0 +1,256 @@
+/*
+ * product_thin.c - products with one side of a few rows or columns: adapters, decoding.
+ *
+ *     NT, n <= 8   x A^T       rows of a against 8 rows of b: dot products along k
+ *     NT, m <= 8   a few rows  the same with the roles exchanged: b is read once, unpacked
+ *     NN, n <= 8   dy B        B is transposed first (8 rows of k), then as NT
+ *     TN, m or n <= 32         the narrow operand packed in K order, the wide one read in
+ *                              place and paired in registers, 8 rows of the result a pass
+ *
+ * The thin operand is brought into scratch once, in the compute type and padded with zeros
+ * to HN_THIN; nothing else is packed, so each pass costs one read of the wide operand.
+ * Flops 2 m n k on (m + n) k elements read: with 8 rows memory-bound from L3 on.  Twin:
+ * matmul of reference.
+ */
+#include "product.h"
+
+#include <string.h>
+
+#define ROWS 96 /* rows of the long side in a piece of dot products */
+
+struct thin {
+	const struct cpu_product *p;
+	const struct cpu_device *d;
+	const struct hn_cpu_kernels *k;
+	int32_t bf16, direct, turned; /* turned: the result comes as [long][thin] of y^T */
+	struct cpu_mat wide;          /* the long operand */
+	int64_t ld, length;           /* of wide: elements of a row; rows, or TN columns */
+	int64_t steps, row_words;     /* words along k; of a row of the thin operand */
+	int64_t first, count;         /* TN: columns of the thin operand of this pass */
+	int64_t strip;                /* TN: columns of a piece */
+	float *narrow;                /* the thin operand in the compute type */
+	uint64_t c_at;
+};
+
+int
+cpu_product_is_thin(const struct cpu_product *p)
+{
+	if (p->m == 0 || p->n == 0 || p->k == 0)
+		return 0;
+	if (p->form == CPU_TN)
+		return !p->c.p && (p->m <= 4 * HN_THIN || p->n <= 4 * HN_THIN);
+	return p->n <= HN_THIN || (p->form == CPU_NT && p->m <= HN_THIN);
+}
+
+/* ---- Dot products ---- */
+
+/* y^T of a block: column `at + i` of y for each row i of the tile. */
+static void
+finish_turned(const struct thin *t, float *tile, int64_t at, int64_t n)
+{
+	const struct cpu_product *p = t->p;
+	float line[ROWS];
+
+	for (int64_t r = 0; r < p->m; r++) {
+		const struct hn_finish f = {.m = 1,
+			.n = n,
+			.tile = line,
+			.y = cpu_at(&p->y, r * p->ldy + at),
+			.c = p->c.p ? cpu_at(&p->c, r * p->ldy + at) : NULL,
+			.y_dtype = p->y.dtype,
+			.c_dtype = p->c.dtype};
+
+		for (int64_t i = 0; i < n; i++)
+			line[i] = tile[i * HN_THIN + r];
+		t->k->finish(&f);
+	}
+}
+
+static void
+piece_dots(void *ctx, int64_t i, int32_t worker)
+{
+	const struct thin *t = ctx;
+	const struct cpu_product *p = t->p;
+	const int64_t at = i * ROWS, n = cpu_min(ROWS, t->length - at);
+	uint8_t *scratch = t->d->worker[worker].memory;
+	float *tile = (float *)(void *)(scratch + t->c_at);
+	struct hn_tile dots = {.bf16 = t->bf16,
+		.m = n,
+		.w = t->row_words,
+		.steps = t->steps,
+		.a = cpu_at(&t->wide, at * t->ld),
+		.lda = t->bf16 ? t->ld / 2 : t->ld,
+		.b = t->narrow,
+		.c = tile,
+		.ldc = HN_THIN};
+	const struct hn_pack pack = {.bf16 = t->bf16,
+		.dtype = t->wide.dtype,
+		.out = scratch,
+		.w = t->steps,
+		.in = dots.a,
+		.ld = t->ld,
+		.n = n,
+		.k = p->k};
+	struct hn_finish f = {.m = n, .n = p->n, .tile = tile, .ldt = HN_THIN};
+
+	if (!t->direct) {
+		t->k->pack_copy(&pack);
+		dots.a = scratch;
+		dots.lda = t->steps;
+	}
+	t->k->dots(&dots);
+	if (t->turned) {
+		finish_turned(t, tile, at, n);
+		return;
+	}
+	f.y = cpu_at(&p->y, at * p->ldy);
+	f.ldy = f.ldc = p->ldy;
+	f.y_dtype = p->y.dtype;
+	f.c = p->c.p ? cpu_at(&p->c, at * p->ldy) : NULL;
+	f.c_dtype = p->c.dtype;
+	t->k->finish(&f);
+}
+
+/* The thin operand as HN_THIN rows of k: rows of a matrix, or (NN) columns of one. */
+static void
+make_rows(const struct thin *t, const struct cpu_mat *from, int64_t ld, int64_t n, int columns)
+{
+	const int64_t k = t->p->k, w = cpu_round_up(k, t->k->lanes);
+	float *turned = t->narrow + HN_THIN * t->row_words;
+	struct hn_pack pack = {.bf16 = t->bf16,
+		.dtype = from->dtype,
+		.out = t->narrow,
+		.w = t->row_words,
+		.in = from->p,
+		.ld = ld,
+		.n = n,
+		.k = k};
+	const struct hn_pack turn = {.dtype = from->dtype,
+		.out = turned,
+		.w = w,
+		.in = from->p,
+		.ld = ld,
+		.n = k,
+		.k = n};
+
+	memset(t->narrow, 0, (size_t)(HN_THIN * t->row_words) * 4);
+	if (columns) {
+		/* k rows as the columns of a panel k wide: that is the transpose. */
+		t->k->pack_nt(&turn);
+		pack.dtype = HONE_DTYPE_F32;
+		pack.in = turned;
+		pack.ld = w;
+	}
+	t->k->pack_copy(&pack);
+}
+
+static enum hone_status
+run_dots(struct cpu_device *d, struct thin *t, struct hone_error *err)
+{
+	const struct cpu_product *p = t->p;
+	const int few_rows = p->form == CPU_NT && p->n > HN_THIN;
+	const int64_t lanes = d->k->lanes;
+	const struct cpu_mat thin = few_rows ? p->a : p->b;
+	uint64_t shared;
+	enum hone_status st;
+
+	t->turned = few_rows;
+	t->wide = few_rows ? p->b : p->a;
+	t->ld = few_rows ? p->ldb : p->lda;
+	t->length = few_rows ? p->n : p->m;
+	t->direct = cpu_product_direct(&t->wide, t->ld, p->k, t->bf16);
+	t->steps = t->bf16 ? (p->k + 1) / 2 : p->k;
+	t->row_words = cpu_round_up(t->steps, lanes);
+	t->c_at = (uint64_t)(t->direct ? 0 : cpu_round_up(ROWS * t->steps * 4, 64));
+	shared = (uint64_t)(HN_THIN * (t->row_words + cpu_round_up(p->k, lanes)) * 4 + 64);
+	st = cpu_reserve(d, shared, t->c_at + ROWS * HN_THIN * 4, err);
+	if (st)
+		return st;
+	t->narrow = (float *)(void *)d->shared.memory;
+	make_rows(t, &thin, few_rows ? p->lda : p->ldb, few_rows ? p->m : p->n,
+		p->form == CPU_NN);
+	cpu_run(d, cpu_ceil(t->length, ROWS), piece_dots, t);
+	return HONE_OK;
+}
+
+/* ---- TN ---- */
+
+/* Rows [first, first + count) of the result, or its columns when the thin side is b. */
+static void
+finish_strip(const struct thin *t, const float *tile, int64_t at, int64_t n)
+{
+	const struct cpu_product *p = t->p;
+
+	for (int64_t r = 0; r < t->count; r++) {
+		float *y = (float *)(void *)cpu_at(&p->y,
+			t->turned ? at * p->ldy + t->first + r : (t->first + r) * p->ldy + at);
+		const int64_t step = t->turned ? p->ldy : 1;
+
+		for (int64_t i = 0; i < n; i++)
+			y[i * step] = tile[r * t->strip + i] + (p->accumulate ? y[i * step] : 0.0f);
+	}
+}
+
+static void
+piece_strip(void *ctx, int64_t i, int32_t worker)
+{
+	const struct thin *t = ctx;
+	const int64_t at = i * t->strip, n = cpu_min(t->strip, t->length - at);
+	float *tile = (float *)(void *)t->d->worker[worker].memory;
+	const struct hn_thin thin = {.bf16 = t->bf16,
+		.dtype = t->wide.dtype,
+		.a = t->narrow,
+		.b = cpu_at(&t->wide, at),
+		.ldb = t->ld,
+		.n = n,
+		.k = t->p->k,
+		.c = tile,
+		.ldc = t->strip};
+
+	t->k->thin(&thin);
+	finish_strip(t, tile, at, n);
+}
+
+static enum hone_status
+run_strips(struct cpu_device *d, struct thin *t, struct hone_error *err)
+{
+	const struct cpu_product *p = t->p;
+	const struct cpu_mat thin = p->m <= p->n ? p->a : p->b;
+	const int64_t ld = p->m <= p->n ? p->lda : p->ldb, n = cpu_min(p->m, p->n);
+	const int64_t panel = 2 * d->k->lanes;
+	enum hone_status st;
+
+	t->turned = p->m > p->n;
+	t->wide = t->turned ? p->a : p->b;
+	t->ld = t->turned ? p->lda : p->ldb;
+	t->length = t->turned ? p->m : p->n;
+	t->steps = t->bf16 ? (p->k + 1) / 2 : p->k;
+	t->strip = panel * (1 + t->length / (64 * panel));
+	st = cpu_reserve(d, (uint64_t)(t->steps * HN_THIN * 4), (uint64_t)(HN_THIN * t->strip * 4), err);
+	if (st)
+		return st;
+	t->narrow = (float *)(void *)d->shared.memory;
+	for (t->first = 0; t->first < n; t->first += HN_THIN) {
+		const struct hn_pack pack = {.bf16 = t->bf16,
+			.dtype = thin.dtype,
+			.out = t->narrow,
+			.w = HN_THIN,
+			.in = cpu_at(&thin, t->first),
+			.ld = ld,
+			.n = cpu_min(HN_THIN, n - t->first),
+			.k = p->k};
+
+		t->count = pack.n;
+		d->k->pack_nn(&pack);
+		cpu_run(d, cpu_ceil(t->length, t->strip), piece_strip, t);
+	}
+	return HONE_OK;
+}
+
+enum hone_status
+cpu_product_thin(struct cpu_device *d, const struct cpu_product *p, struct hone_error *err)
+{
+	struct thin t = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
+
+	return p->form == CPU_TN ? run_strips(d, &t, err) : run_dots(d, &t, err);
+}
