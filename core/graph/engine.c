@@ -1,0 +1,237 @@
+/*
+ * engine.c - placing weights and parameters, and sharing one arena among programs.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/engine.h"
+
+static void
+describe_weights(struct hn_engine *engine)
+{
+	const struct hn_model *model = engine->model;
+
+	engine->weights = hn_alloc((model->n_weights + 1u) * sizeof *engine->weights);
+	engine->copied = hn_alloc((model->n_weights + 1u) * sizeof *engine->copied);
+	for (uint32_t i = 0; i < model->n_weights; i++) {
+		const struct hn_weight *weight = &model->weights[i];
+
+		engine->weights[i] = (struct hn_weight_ref){.dtype = weight->dtype,
+			.rank = weight->rank,
+			.storage = weight->storage,
+			.storage_self = weight->storage_self};
+		memcpy(engine->weights[i].dim, weight->dim, sizeof weight->dim);
+	}
+}
+
+void
+hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
+	const struct hn_params *params, const struct hn_device *devices, uint32_t n_devices,
+	int32_t compute)
+{
+	memset(engine, 0, sizeof *engine);
+	engine->model = model;
+	engine->params = params;
+	engine->devices = devices;
+	engine->n_devices = n_devices;
+	engine->compute = compute;
+	engine->stat = compute == HONE_DTYPE_F64 ? HONE_DTYPE_F64 : HONE_DTYPE_F32;
+	describe_weights(engine);
+	engine->param_refs = hn_alloc((params->n + 1u) * sizeof *engine->param_refs);
+	for (uint32_t i = 0; i < params->n; i++)
+		engine->param_refs[i].offset =
+			params->list[i].offset * (uint64_t)hone_dtype_bytes(engine->stat);
+	engine->tables = (struct hn_tables){
+		engine->weights, model->n_weights, engine->param_refs, params->n};
+}
+
+void
+hn_engine_fini(struct hn_engine *engine)
+{
+	const struct hn_device *first = engine->devices;
+
+	for (uint32_t i = 0; i < engine->n_programs; i++)
+		hn_program_fini(engine->programs[i]);
+	for (int kind = 0; kind < HN_MEMORY_KINDS; kind++)
+		if (engine->buffers[kind])
+			first->vt->buffer_destroy(first->device, engine->buffers[kind]);
+	for (uint32_t i = 0; engine->copied && i < engine->model->n_weights; i++)
+		if (engine->copied[i])
+			first->vt->buffer_destroy(first->device, engine->copied[i]);
+	free(engine->weights);
+	free(engine->copied);
+	free(engine->param_refs);
+	memset(engine, 0, sizeof *engine);
+}
+
+enum hone_status
+hn_engine_add(struct hn_engine *engine, struct hn_program *program, const char *name,
+	struct hn_graph *graph, int64_t chunk_rows, struct hone_error *err)
+{
+	enum hone_status st;
+
+	HONE_BUG_ON(engine->n_programs == HN_MAX_PROGRAMS || engine->is_allocated);
+	st = hn_program_plan(program, name, graph, chunk_rows, err);
+	engine->programs[engine->n_programs++] = program;
+	if (!st)
+		st = hn_program_compile(
+			program, &engine->tables, engine->devices, engine->n_devices, err);
+	for (uint32_t i = 0; i < program->graph.n_outputs; i++) {
+		engine->has_gradients |= program->graph.outputs[i].leaf == HN_LEAF_GRAD;
+		engine->has_moments |= program->graph.outputs[i].leaf == HN_LEAF_MOMENT1;
+	}
+	return st;
+}
+
+/* Marks the weights that some program reads. */
+static void
+mark_weights(const struct hn_engine *engine, bool *is_read)
+{
+	for (uint32_t p = 0; p < engine->n_programs; p++) {
+		const struct hn_program *program = engine->programs[p];
+
+		for (uint32_t i = 0; i < program->n_operands; i++)
+			if (program->operand_places[i].kind == HN_MEMORY_WEIGHTS)
+				is_read[program->operand_places[i].weight] = true;
+	}
+}
+
+void
+hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS])
+{
+	const uint64_t params =
+		(uint64_t)(engine->params->n_elems * hone_dtype_bytes(engine->stat));
+	bool *is_read = hn_alloc(engine->model->n_weights + 1u);
+
+	memset(bytes, 0, HN_MEMORY_KINDS * sizeof *bytes);
+	memset(is_read, 0, engine->model->n_weights + 1u);
+	for (uint32_t i = 0; i < engine->n_programs; i++) {
+		const struct hn_program *program = engine->programs[i];
+
+		if (program->arena_bytes > bytes[HN_MEMORY_ARENA])
+			bytes[HN_MEMORY_ARENA] = program->arena_bytes;
+		if (program->state_bytes > bytes[HN_MEMORY_STATES])
+			bytes[HN_MEMORY_STATES] = program->state_bytes;
+		bytes[HN_MEMORY_COLUMNS] += program->column_bytes;
+	}
+	bytes[HN_MEMORY_PARAMS] = params;
+	bytes[HN_MEMORY_GRADS] = engine->has_gradients ? params : 0;
+	bytes[HN_MEMORY_MOMENT1] = bytes[HN_MEMORY_MOMENT2] = engine->has_moments ? params : 0;
+	mark_weights(engine, is_read);
+	for (uint32_t i = 0; i < engine->model->n_weights; i++)
+		if (is_read[i] && engine->model->weights[i].tensor)
+			bytes[HN_MEMORY_WEIGHTS] += engine->model->weights[i].tensor->n_bytes;
+	free(is_read);
+}
+
+/* Lends a stored weight to the device, or copies it where it cannot be lent. */
+static enum hone_status
+place_weight(struct hn_engine *engine, uint32_t i, struct hone_error *err)
+{
+	const struct hn_device *device = engine->devices;
+	const struct hn_tensor_info *tensor = engine->model->weights[i].tensor;
+	hone_buffer buffer = NULL;
+	enum hone_status st;
+
+	if (!tensor)
+		return HONE_OK;
+	if (!(tensor->flags & HN_TENSOR_MISALIGNED) &&
+		!device->vt->buffer_import(device->device, (void *)(uintptr_t)tensor->bytes,
+			tensor->n_bytes, &buffer, NULL)) {
+		engine->weights[i].buffer = buffer;
+		return HONE_OK;
+	}
+	st = device->vt->buffer_create(device->device, tensor->n_bytes, &buffer, err);
+	if (!st)
+		st = device->vt->upload(
+			device->device, buffer, 0, tensor->bytes, tensor->n_bytes, err);
+	engine->copied[i] = engine->weights[i].buffer = buffer;
+	engine->copied_bytes += tensor->n_bytes;
+	return st;
+}
+
+enum hone_status
+hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
+{
+	const struct hn_device *device = engine->devices;
+	enum hone_status st = HONE_OK;
+
+	hn_engine_bytes(engine, engine->bytes);
+	engine->is_allocated = true;
+	for (int kind = HN_MEMORY_ARENA; kind < HN_MEMORY_KINDS && !st; kind++) {
+		if (kind == HN_MEMORY_COLUMNS || kind == HN_MEMORY_WEIGHTS)
+			continue;
+		if (engine->bytes[kind] == 0)
+			engine->bytes[kind] = 64;
+		st = device->vt->buffer_create(
+			device->device, engine->bytes[kind], &engine->buffers[kind], err);
+		if (!st && kind >= HN_MEMORY_STATES)
+			st = hn_engine_clear(engine, kind, err);
+	}
+	for (uint32_t i = 0; i < engine->model->n_weights && !st; i++)
+		st = place_weight(engine, i, err);
+	for (uint32_t i = 0; i < engine->n_programs && !st; i++)
+		st = hn_program_link(engine->programs[i], &engine->tables, engine->buffers, err);
+	return st;
+}
+
+/* ---- values in and out ---- */
+
+enum hone_status
+hn_engine_get(const struct hn_engine *engine, int32_t kind, const struct hn_param *param,
+	float *out, struct hone_error *err)
+{
+	const struct hn_device *device = engine->devices;
+	const uint64_t n = (uint64_t)param->n_elems;
+	enum hone_status st;
+	double *wide;
+
+	if (engine->stat == HONE_DTYPE_F32)
+		return device->vt->download(device->device, engine->buffers[kind],
+			param->offset * sizeof *out, out, n * sizeof *out, err);
+	wide = hn_alloc(n * sizeof *wide);
+	st = device->vt->download(device->device, engine->buffers[kind],
+		param->offset * sizeof *wide, wide, n * sizeof *wide, err);
+	for (uint64_t i = 0; i < n; i++)
+		out[i] = (float)wide[i];
+	free(wide);
+	return st;
+}
+
+enum hone_status
+hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_param *param,
+	const float *values, struct hone_error *err)
+{
+	const struct hn_device *device = engine->devices;
+	const uint64_t n = (uint64_t)param->n_elems;
+	enum hone_status st;
+	double *wide;
+
+	if (engine->stat == HONE_DTYPE_F32)
+		return device->vt->upload(device->device, engine->buffers[kind],
+			param->offset * sizeof *values, values, n * sizeof *values, err);
+	wide = hn_alloc(n * sizeof *wide);
+	for (uint64_t i = 0; i < n; i++)
+		wide[i] = (double)values[i];
+	st = device->vt->upload(device->device, engine->buffers[kind],
+		param->offset * sizeof *wide, wide, n * sizeof *wide, err);
+	free(wide);
+	return st;
+}
+
+enum hone_status
+hn_engine_clear(const struct hn_engine *engine, int32_t kind, struct hone_error *err)
+{
+	static const uint8_t zeros[65536];
+	const struct hn_device *device = engine->devices;
+	enum hone_status st = HONE_OK;
+
+	for (uint64_t at = 0; at < engine->bytes[kind] && !st; at += sizeof zeros) {
+		const uint64_t left = engine->bytes[kind] - at;
+
+		st = device->vt->upload(device->device, engine->buffers[kind], at, zeros,
+			left < sizeof zeros ? left : sizeof zeros, err);
+	}
+	return st;
+}

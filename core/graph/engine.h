@@ -1,0 +1,65 @@
+/*
+ * graph/engine.h - devices, memory and programs of a run: what turns graphs into results.
+ *
+ *     hn_engine_init       devices and what lies in memory: weights, parameters
+ *     hn_engine_add        a graph becomes a planned program (nothing is allocated)
+ *     hn_engine_bytes      the peak, before anything is allocated
+ *     hn_engine_allocate   one arena for all programs, parameters, moments; weights placed
+ *
+ * After allocate no memory is asked for.  Buffers of parameters, gradients and moments have
+ * equal layouts and hold numbers of the program's statistics type.
+ */
+#ifndef HN_GRAPH_ENGINE_H
+#define HN_GRAPH_ENGINE_H
+
+#include "graph/program.h"
+#include "model/param.h"
+
+enum { HN_MAX_PROGRAMS = 16 };
+
+struct hn_engine {
+	const struct hn_model *model;
+	const struct hn_params *params;
+	const struct hn_device *devices; /* the last is the reference */
+	uint32_t n_devices;
+	int32_t compute, stat;
+	struct hn_weight_ref *weights;
+	struct hn_param_ref *param_refs;
+	struct hn_tables tables;
+	struct hn_program *programs[HN_MAX_PROGRAMS];
+	uint32_t n_programs;
+	bool has_gradients, has_moments;
+	bool is_allocated;
+	hone_buffer buffers[HN_MEMORY_KINDS];
+	uint64_t bytes[HN_MEMORY_KINDS];
+	uint64_t copied_bytes; /* weights that a device could not borrow */
+	hone_buffer *copied;   /* by weight; NULL = borrowed */
+};
+
+/* Everything is borrowed and outlives the engine. */
+void hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
+	const struct hn_params *params, const struct hn_device *devices, uint32_t n_devices,
+	int32_t compute);
+void hn_engine_fini(struct hn_engine *engine);
+
+/* Plans and compiles `graph` into `program`, which the engine finishes at its end; the
+ * caller keeps it in place.  `chunk_rows`: rows of a row-chunked region at a time. */
+enum hone_status hn_engine_add(struct hn_engine *engine, struct hn_program *program,
+	const char *name, struct hn_graph *graph, int64_t chunk_rows, struct hone_error *err);
+
+/* Bytes by kind for what was added so far (weights: mapped file bytes that programs read). */
+void hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS]);
+
+enum hone_status hn_engine_allocate(struct hn_engine *engine, struct hone_error *err);
+
+/* Copies a parameter's values, gradient or moment out as f32 (or in from f32). `kind` is
+ * HN_MEMORY_PARAMS, GRADS, MOMENT1 or MOMENT2. */
+enum hone_status hn_engine_get(const struct hn_engine *engine, int32_t kind,
+	const struct hn_param *param, float *out, struct hone_error *err);
+enum hone_status hn_engine_set(const struct hn_engine *engine, int32_t kind,
+	const struct hn_param *param, const float *values, struct hone_error *err);
+/* All of a kind to zero. */
+enum hone_status hn_engine_clear(
+	const struct hn_engine *engine, int32_t kind, struct hone_error *err);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * support/bench_model.h - a model on a device by hand: plugins loaded straight from the build
+ * folder, without configuration, so that tests of graphs need nothing of the stages above.
+ */
+#ifndef HN_TEST_BENCH_MODEL_H
+#define HN_TEST_BENCH_MODEL_H
+
+#include <hone/plugin.h>
+
+#include "graph/build.h"
+#include "graph/engine.h"
+
+struct bench_model {
+	struct hn_model model;
+	struct hn_params params;
+	struct hn_adapter_ref adapters[4];
+	const struct hone_factory *factories[4];
+	uint32_t n_adapters;
+	struct hn_device devices[2];
+	uint32_t n_devices;
+	struct hn_engine engine;
+	struct hn_pool *pool;
+	struct hone_host host;
+};
+
+/* The factory of a role and name in build/lib/hone/<file>.so; fails the test when absent. */
+const struct hone_factory *bench_factory(const char *file, const char *role, const char *name);
+
+/* Opens the model of tests/data/<path> on "reference" or "cpu". */
+void bench_open(struct bench_model *bench, const char *path, const char *backend);
+/* Adds an adapter whose values are given (as its option struct). */
+void bench_adapter(struct bench_model *bench, const char *file, const char *name,
+	const char *section, const void *values);
+/* All sites that a text names. */
+const struct hone_site_set *bench_sites(struct bench_model *bench, const char *text);
+void bench_close(struct bench_model *bench);
+
+/* Fills tokens, positions, keys, offsets and ranges of stream "text". */
+void bench_bind(struct hn_program *program, const int32_t *ids, const int32_t *offsets,
+	int64_t n_segments);
+
+#endif
