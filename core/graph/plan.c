@@ -171,7 +171,7 @@ place_leaves(struct plan *plan)
 	}
 	for (uint32_t id = 1; id < plan->graph->n_nodes; id++) {
 		const struct hn_node *node = &plan->graph->nodes[id];
-		struct hn_place *place = &p->places[node->first_out];
+		struct hn_location *place = &p->places[node->first_out];
 
 		if (!node->leaf)
 			continue;
@@ -194,7 +194,7 @@ place_leaves(struct plan *plan)
 
 			if (!stores_directly(plan, node, value))
 				continue;
-			p->places[value] = (struct hn_place){.kind = memory_of_leaf(store->leaf),
+			p->places[value] = (struct hn_location){.kind = memory_of_leaf(store->leaf),
 				.weight = store->leaf_index,
 				.n_bytes = plan->life[value].n_bytes};
 			if (store->leaf == HN_LEAF_STATE)
@@ -300,7 +300,7 @@ place_values(struct plan *plan)
 	p->arena_bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		blocks[i].offset = lowest_fit(&blocks[i], blocks, i, near);
-		p->places[blocks[i].value] = (struct hn_place){.kind = HN_MEMORY_ARENA,
+		p->places[blocks[i].value] = (struct hn_location){.kind = HN_MEMORY_ARENA,
 			.offset = blocks[i].offset,
 			.n_bytes = blocks[i].life->n_bytes};
 		if (blocks[i].offset + blocks[i].life->n_bytes > p->arena_bytes)

@@ -48,7 +48,7 @@ hn_program_fini(struct hn_program *program)
 
 static void
 fill_operand(const struct hn_program *p, const struct hn_tables *tables, uint32_t value,
-	uint32_t region, struct hone_operand *operand, struct hn_place *place)
+	uint32_t region, struct hone_operand *operand, struct hn_location *place)
 {
 	const struct hn_value *v = &p->graph.values[value];
 	const struct hn_node *node = &p->graph.nodes[v->node];
@@ -155,7 +155,7 @@ compile_extra_adds(struct hn_program *p, const struct hn_tables *tables)
 			put_operand(p, tables, &command->in[k], output->value, 0);
 			if (k != 1) {
 				p->operands[at].dtype = p->graph.stat;
-				p->operand_places[at] = (struct hn_place){
+				p->operand_places[at] = (struct hn_location){
 					.kind = HN_MEMORY_GRADS, .weight = output->leaf_index};
 			}
 		}
@@ -270,7 +270,7 @@ hn_program_link(struct hn_program *program, const struct hn_tables *tables,
 	memset(program->begin, 0, program->graph.n_spaces * sizeof *program->begin);
 	for (uint32_t i = 0; i < program->n_operands; i++) {
 		struct hone_operand *operand = &program->operands[i];
-		const struct hn_place *place = &program->operand_places[i];
+		const struct hn_location *place = &program->operand_places[i];
 
 		operand->offset = place->offset;
 		operand->buffer = place->kind == HN_MEMORY_COLUMNS ? program->column_buffer
@@ -425,7 +425,7 @@ hn_program_read(const struct hn_program *program, const char *output, void *out,
 {
 	for (uint32_t i = 0; i < program->graph.n_outputs; i++) {
 		const struct hn_output *o = &program->graph.outputs[i];
-		const struct hn_place *place = &program->places[o->value];
+		const struct hn_location *place = &program->places[o->value];
 
 		if (o->leaf || !hn_streq(o->name, output))
 			continue;

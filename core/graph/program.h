@@ -63,7 +63,7 @@ struct hn_device {
 	const char *name;
 };
 
-struct hn_place {
+struct hn_location {
 	int32_t kind; /* enum hn_memory_kind */
 	uint64_t offset, n_bytes;
 	uint32_t weight;
@@ -83,14 +83,14 @@ struct hn_program {
 	uint32_t *order; /* nodes in the order of execution */
 	uint32_t n_order;
 	uint32_t *unit_space; /* by position in order: chunked space, or 0 */
-	struct hn_place *places; /* by value */
+	struct hn_location *places; /* by value */
 	uint64_t arena_bytes, column_bytes, state_bytes;
 	uint64_t activation_bytes; /* of which kept from forward to backward */
 
 	struct hone_command *commands;
 	struct hone_operand *operands;
 	uint32_t n_commands, n_operands;
-	struct hn_place *operand_places; /* beside operands */
+	struct hn_location *operand_places; /* beside operands */
 	struct hn_block *blocks;
 	uint32_t n_blocks;
 

@@ -1,0 +1,153 @@
+/*
+ * step.c - accumulate, clip as PyTorch does, update.
+ *
+ *     norm = sqrt(sum g^2)      factor = min(1, max_norm / (norm + 1e-6))
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/step.h"
+
+bool
+hn_is_finite(double value)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &value, sizeof bits);
+	return (bits >> 52 & 0x7ff) != 0x7ff;
+}
+
+enum hone_status
+hn_step_create(struct hn_step *step, struct hn_engine *engine,
+	const struct hn_build_request *request, const struct hn_adamw *adamw, int64_t chunk_rows,
+	struct hone_error *err)
+{
+	struct hn_graph graph;
+	enum hone_status st;
+
+	memset(step, 0, sizeof *step);
+	step->engine = engine;
+	st = hn_build(request, &graph, &step->result, err);
+	if (!st && step->result.n_terms > HN_MAX_TERMS)
+		st = hone_fail(err, HONE_EPLUGIN, "%u loss terms; %d are possible",
+			step->result.n_terms, (int)HN_MAX_TERMS);
+	if (st) {
+		hn_graph_fini(&graph);
+		return st;
+	}
+	st = hn_engine_add(engine, &step->train, "train", &graph, chunk_rows, err);
+	if (!st)
+		st = hn_build_norm(request->params, request->compute, &graph, err);
+	if (!st)
+		st = hn_engine_add(engine, &step->norm, "norm", &graph, chunk_rows, err);
+	if (!st)
+		st = hn_build_update(request->params, adamw, request->compute, &graph, err);
+	return st ? st : hn_engine_add(engine, &step->update, "update", &graph, chunk_rows, err);
+}
+
+void
+hn_step_begin(struct hn_step *step)
+{
+	memset(step->sums, 0, sizeof step->sums);
+}
+
+/* A scalar of the program's statistics type. */
+static double
+scalar(const struct hn_step *step, const void *bytes)
+{
+	return step->engine->stat == HONE_DTYPE_F64 ? *(const double *)bytes
+	                                            : (double)*(const float *)bytes;
+}
+
+void
+hn_step_set_denominator(struct hn_step *step, uint32_t i, double denominator)
+{
+	const double inverse =
+		denominator > 0.0 ? step->result.terms[i].coefficient / denominator : 0.0;
+	char name[128];
+	void *column;
+
+	(void)snprintf(name, sizeof name, "step.inverse.%s", step->result.terms[i].name);
+	column = hn_program_column(&step->train, name);
+	if (!column)
+		return;
+	if (step->engine->stat == HONE_DTYPE_F64)
+		*(double *)column = inverse;
+	else
+		*(float *)column = (float)inverse;
+}
+
+enum hone_status
+hn_step_micro(struct hn_step *step, uint64_t seed, uint64_t number, struct hone_error *err)
+{
+	enum hone_status st = hn_program_run(&step->train, seed, number, err);
+	char name[128];
+	double cell = 0.0;
+
+	for (uint32_t i = 0; i < step->result.n_terms && !st; i++) {
+		(void)snprintf(name, sizeof name, "term.%s", step->result.terms[i].name);
+		st = hn_program_read(&step->train, name, &cell,
+			(uint64_t)hone_dtype_bytes(step->engine->stat), err);
+		if (st)
+			break;
+		step->sums[i] += scalar(step, &cell);
+		if (!hn_is_finite(step->sums[i]))
+			st = hone_fail(err, HONE_ENOTFINITE,
+				"step %" PRIu64 ": loss term '%s' is not finite", number + 1,
+				step->result.terms[i].name);
+	}
+	return st;
+}
+
+/* Names the first parameter whose gradient is not finite. */
+static enum hone_status
+fail_not_finite(const struct hn_step *step, uint64_t number, struct hone_error *err)
+{
+	const struct hn_params *params = step->engine->params;
+
+	for (uint32_t p = 0; p < params->n; p++) {
+		const struct hn_param *param = &params->list[p];
+		float *values = hn_alloc((size_t)param->n_elems * sizeof *values);
+		int64_t i = 0;
+
+		(void)hn_engine_get(step->engine, HN_MEMORY_GRADS, param, values, NULL);
+		while (i < param->n_elems && hn_is_finite((double)values[i]))
+			i++;
+		free(values);
+		if (i < param->n_elems)
+			return hone_fail(err, HONE_ENOTFINITE,
+				"step %" PRIu64 ": the gradient of '%s' is not finite at element %" PRId64,
+				number + 1, param->key, i);
+	}
+	return hone_fail(err, HONE_ENOTFINITE,
+		"step %" PRIu64 ": the norm of the gradients is not finite", number + 1);
+}
+
+enum hone_status
+hn_step_end(struct hn_step *step, uint64_t number, double rate, const struct hn_adamw *adamw,
+	double max_norm, double *grad_norm, struct hone_error *err)
+{
+	float *hyper = hn_program_column(&step->update, "step.hyper");
+	const double t = (double)number + 1.0;
+	double cell = 0.0, norm;
+	enum hone_status st = hn_program_run(&step->norm, 0, 0, err);
+
+	if (!st)
+		st = hn_program_read(&step->norm, "norm2", &cell,
+			(uint64_t)hone_dtype_bytes(step->engine->stat), err);
+	if (st)
+		return st;
+	norm = sqrt(scalar(step, &cell));
+	if (!hn_is_finite(norm))
+		return fail_not_finite(step, number, err);
+	*grad_norm = norm;
+	hyper[0] = (float)rate;
+	hyper[1] = (float)(1.0 - pow(adamw->beta1, t));
+	hyper[2] = (float)(1.0 - pow(adamw->beta2, t));
+	hyper[3] = max_norm > 0.0 && max_norm / (norm + 1e-6) < 1.0
+	                   ? (float)(max_norm / (norm + 1e-6))
+	                   : 1.0f;
+	return hn_program_run(&step->update, 0, 0, err);
+}
