@@ -12,7 +12,8 @@ with them, and writes to OUT (tests/data/tokenizer):
                      the style has no normalizer and a token for each byte
     <name>.gguf.crc  the same from llama.cpp (ids only, special tokens parsed), for the
                      styles that have a name in GGUF files
-    smollm2.crc, smollm2.gguf.crc   with --smollm2 FILE.gguf: that file's own tokenizer
+    smollm2.gguf.crc the same for SmolLM2's GGUF file, with --smollm2 FILE
+    trained.merges   what BpeTrainer learns from the lines, joined by line breaks
 
 Needs tokenizers 0.23, gguf 0.19 and, for the GGUF ones, node with node-llama-cpp 3.
 """
@@ -106,6 +107,19 @@ def train(texts, style, vocab_size=700):
     return t
 
 
+def trained_merges(texts, vocab_size=1500):
+    """BpeTrainer on a file, which it reads line by line, with SmolLM2's pre-tokenizer."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = STYLES["smollm"][1]
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "text")
+        with open(path, "wb") as f:
+            f.write("\n".join(texts).encode())
+        t.train([path], trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=CHAT, show_progress=False,
+                                            initial_alphabet=P.ByteLevel.alphabet()))
+    return "".join(" ".join(m) + "\n" for m in json.loads(t.to_str())["model"]["merges"])
+
+
 def byte_offsets(text, offsets):
     at = [0]
     for c in text:
@@ -195,6 +209,7 @@ def main():
     args = parser.parse_args()
     texts = lines()
     save(args.out, "lines.bin", b"".join(struct.pack("<H", len(x.encode())) + x.encode() for x in texts))
+    save(args.out, "trained.merges", trained_merges(texts).encode())
     for name, style in STYLES.items():
         path = os.path.join(args.out, name + ".json")
         if not os.path.exists(path):
