@@ -158,6 +158,7 @@ lex_comment(struct lex *lex)
 			return;
 		}
 	}
+	lex->pos = lex->counted; /* its first brace */
 	fail(lex, "the comment that begins here has no end; close it with #}");
 }
 

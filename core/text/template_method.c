@@ -447,7 +447,7 @@ tpl_get_attr(struct tpl_render *r, const struct tv *v, const char *name, size_t 
 		if (methods[i].kind == v->kind && is_text(name, len, methods[i].name))
 			return bind_method(r, v, &methods[i]);
 	if (has_word(refused_names(v), name, len) || (len > 1 && !memcmp(name, "__", 2))) {
-		tpl_fail(r, "the attribute \"%.*s\" of a %s is not offered",
+		tpl_fail(r, "the attribute \"%.*s\" of a value of type %s is not offered",
 			(int)(len < 80 ? len : 80), name, tv_type_name(v));
 		return tv_undefined();
 	}

@@ -44,7 +44,8 @@ check_case(const struct hn_template *tpl, const json_t *item, int64_t now, const
 		const json_t *range = json_array_get(ranges, i);
 
 		is_good = json_array_size(ranges) == spans.n &&
-			spans.items[i].begin == (size_t)json_integer_value(json_array_get(range, 0)) &&
+			spans.items[i].begin ==
+				(size_t)json_integer_value(json_array_get(range, 0)) &&
 			spans.items[i].end == (size_t)json_integer_value(json_array_get(range, 1));
 	}
 	if (!is_good)
