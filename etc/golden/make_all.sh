@@ -1,5 +1,5 @@
 #!/bin/sh
-# make_all.sh - makes every value under tests/data/golden again.
+# make_all.sh - makes every value under tests/data/golden and tests/data/files again.
 #
 #   ./make_all.sh [PYTHON] [MODEL.gguf]
 #
@@ -14,4 +14,6 @@ for script in tiny_models tiny_logits tiny_gguf tiny_training optimizer peft_sit
 	echo "$script"
 	"$python" $script.py
 done
+echo storage
+"$python" storage.py ../../tests/data/files
 [ $# -lt 2 ] || "$python" smollm2_reference.py "$2"

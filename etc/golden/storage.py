@@ -34,6 +34,13 @@ def sources(n_blocks, elems):
     x[5] = np.arange(elems, dtype=np.float32) - elems / 2
     x[6, :] = 0
     x[6, 3] = np.float32(-1.5)
+    halves = np.arange(elems, dtype=np.float32) / 2
+    x[7] = halves  # ties of q8_0: the scale is 1
+    x[7, 1::4] *= -1
+    x[7, 0] = 127
+    x[8] = halves  # ties of q4_1: minimum 0, scale 1
+    x[8, 31] = 15
+    x[9] = halves - 8  # ties of q4_0: scale 1
     return x.reshape(-1)
 
 

@@ -140,6 +140,31 @@ test_storage_q6_k_equals_ggml(void **state)
 	check_decode("q6_k");
 }
 
+/* 1 / d overflows for subnormal scales: converting infinity to an integer is undefined, and the
+ * bytes would be noise. */
+static void
+test_storage_encoding_tiny_values_gives_them_back_as_zero(void **state)
+{
+	static const char *const names[] = {"q8_0", "q4_0", "q4_1"};
+	static const uint8_t zero[] = {0, 0x88, 0}; /* the code of 0 in each */
+	float src[32], found[32];
+	uint8_t block[40];
+	void *out[1] = {block};
+	const void *in[1] = {block};
+
+	(void)state;
+	for (int i = 0; i < 32; i++)
+		src[i] = (float)(i - 16) * 0x1p-149f;
+	for (size_t f = 0; f < 3; f++) {
+		memset(block, 0xff, sizeof block);
+		format(names[f])->encode(NULL, src, 0, 32, out);
+		format(names[f])->decode(NULL, in, 0, 32, found);
+		for (int i = 0; i < 32; i++)
+			assert_true(found[i] == 0);
+		assert_int_equal(block[10], zero[f]);
+	}
+}
+
 /* A conversion that is wrong for subnormals, ties or overflow would spoil every scale. */
 static void
 test_storage_f16_equals_numpy_both_ways(void **state)
@@ -194,6 +219,7 @@ main(void)
 		cmocka_unit_test(test_storage_q4_1_equals_ggml),
 		cmocka_unit_test(test_storage_q4_k_equals_ggml),
 		cmocka_unit_test(test_storage_q6_k_equals_ggml),
+		cmocka_unit_test(test_storage_encoding_tiny_values_gives_them_back_as_zero),
 		cmocka_unit_test(test_storage_f16_equals_numpy_both_ways),
 	};
 

@@ -7,6 +7,9 @@
 #ifndef GGML_FORMATS_H
 #define GGML_FORMATS_H
 
+#include <float.h>
+#include <math.h>
+
 #include <hone/storage.h>
 
 extern const struct hone_storage_vt ggml_q4_0, ggml_q4_1, ggml_q8_0, ggml_q4_k, ggml_q6_k;
@@ -25,6 +28,13 @@ ggml_store_f16(uint8_t *bytes, float value)
 
 	bytes[0] = (uint8_t)(h & 0xff);
 	bytes[1] = (uint8_t)(h >> 8);
+}
+
+/* 1 / d.  A scale so small that this would be infinite is 0 in f16, so 0 does. */
+static inline float
+ggml_inverse(float d)
+{
+	return fabsf(d) >= FLT_MIN ? 1 / d : 0;
 }
 
 #endif

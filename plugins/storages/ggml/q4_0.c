@@ -54,7 +54,7 @@ encode_block(const float *src, uint8_t *block)
 		if (fabsf(src[i]) > fabsf(largest))
 			largest = src[i];
 	d = largest / -8;
-	inverse = d != 0 ? 1 / d : 0;
+	inverse = ggml_inverse(d);
 	ggml_store_f16(block, d);
 	for (int i = 0; i < ELEMS / 2; i++)
 		block[2 + i] = (uint8_t)(quantize(src[i], inverse) |

@@ -4,7 +4,7 @@
  *     f16 d | f16 m | u8 q[16]     x[i] = d lo(q[i]) + m          i < 16
  *                                  x[i] = d hi(q[i - 16]) + m     i >= 16
  *
- * Encoding: m = min x, d = (max x - min x) / 15, q = (x - m) / d rounded half up, at most 15.
+ * Encoding: m = min x, d = (max x - min x) / 15, q = (x - m) / d rounded half up.
  */
 #include <math.h>
 
@@ -39,9 +39,7 @@ q4_1_decode(const void *self, const void *const *parts, int64_t first, int64_t n
 static unsigned
 quantize(float x, float m, float inverse)
 {
-	const int q = (int)((x - m) * inverse + 0.5f);
-
-	return (unsigned)(q > 15 ? 15 : q);
+	return (unsigned)((x - m) * inverse + 0.5f); /* at most 15.50001 */
 }
 
 static void
@@ -54,7 +52,7 @@ encode_block(const float *src, uint8_t *block)
 		max = fmaxf(max, src[i]);
 	}
 	d = (max - min) / 15;
-	inverse = d != 0 ? 1 / d : 0;
+	inverse = ggml_inverse(d);
 	ggml_store_f16(block, d);
 	ggml_store_f16(block + 2, min);
 	for (int i = 0; i < ELEMS / 2; i++)

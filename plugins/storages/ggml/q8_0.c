@@ -40,7 +40,7 @@ encode_block(const float *src, uint8_t *block)
 	for (int i = 0; i < ELEMS; i++)
 		max = fmaxf(max, fabsf(src[i]));
 	d = max / 127;
-	inverse = d != 0 ? 1 / d : 0;
+	inverse = ggml_inverse(d);
 	ggml_store_f16(block, d);
 	for (int i = 0; i < ELEMS; i++)
 		block[2 + i] = (uint8_t)(int8_t)roundf(src[i] * inverse);
