@@ -129,6 +129,8 @@ test_explain_json_is_a_schema_of_every_key(void **state)
 	train = json_object_get(json_object_get(root, "properties"), "train");
 	assert_int_equal(json_array_size(json_object_get(train, "required")), 1);
 	lr = json_object_get(json_object_get(train, "properties"), "learning_rate");
+	assert_non_null(json_object_get(lr, "exclusiveMinimum"));
+	assert_null(json_object_get(lr, "minimum"));
 	assert_true(json_number_value(json_object_get(lr, "exclusiveMinimum")) == 0);
 	assert_true(json_number_value(json_object_get(lr, "maximum")) == 10);
 	assert_non_null(json_object_get(json_object_get(root, "patternProperties"), "^data[.]"));
