@@ -408,10 +408,23 @@ test_malformed_ini_too_many_keys_are_refused(void **state)
 	hn_str_puts(&text, "[run]\n");
 	for (int i = 0; i < 10001; i++)
 		hn_str_printf(&text, "k%d = 1\n", i);
+	found = messages("run.ini", text.text, text.len, &n_errors);
+	assert_non_null(strstr(found, "error: too many keys; this is not a configuration"));
+	free(found);
+	hn_str_clear(&text);
 	for (int i = 0; i < 10001; i++)
 		hn_str_printf(&text, "[s%d]\n", i);
 	found = messages("run.ini", text.text, text.len, &n_errors);
-	assert_non_null(strstr(found, "error: too many keys; this is not a configuration"));
+	assert_non_null(strstr(found, "run.ini:10001:1: error: too many sections; this is not"));
+	free(found);
+	hn_str_clear(&text);
+	hn_str_puts(&text, "[run]\n");
+	for (int i = 0; i < 101; i++)
+		hn_str_putc(&text, 'k');
+	hn_str_puts(&text, " = 1\n");
+	found = messages("run.ini", text.text, text.len, &n_errors);
+	assert_non_null(
+		strstr(found, "run.ini:2:1: error: the key is 101 bytes long, the limit is 100"));
 	free(found);
 	hn_str_fini(&text);
 }
