@@ -43,7 +43,8 @@ changed(const struct hn_config_check *check, const char *section, const char *ke
 		!hn_option_parse(&option, option.default_value, &ground, &was, NULL)) {
 		hn_option_put(&option, &is, &is_text);
 		hn_option_put(&option, &was, &was_text);
-		is_default = hn_streq(is_text.text, was_text.text);
+		is_default = is_text.len == was_text.len && is_text.len &&
+			hn_streq(is_text.text, was_text.text);
 	}
 	hn_str_fini(&is_text);
 	hn_str_fini(&was_text);

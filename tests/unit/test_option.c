@@ -232,14 +232,16 @@ test_option_bad_texts_say_what_is_expected(void **state)
 	EXPECT_ALL(cases);
 }
 
-/* Would catch: a buffer that a long number overruns, a message cut inside a character, a type
- * of a newer plugin taken for one we know. */
+/* Would catch: a buffer that a long number overruns, a message cut inside a character or
+ * broken by a newline in the value, a type of a newer plugin taken for one we know. */
 static void
 test_option_extreme_texts_are_refused_whole(void **state)
 {
 	static const struct text_case cases[] = {
 		{BYTES, "99999999999999999999",
 			"! limit = 99999999999999999999: does not fit 64 bits"},
+		{COUNT, "1\n\x1b[31mx",
+			"! r = 1??[31mx: must be a whole number; '??[31mx' is left over"},
 		{BYTES, "8X",
 			"! limit = 8X: must be a size such as 512, 64K or 8GiB; 'X' is left over"},
 	};
