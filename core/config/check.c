@@ -15,12 +15,14 @@
 
 static const struct hone_options no_options;
 
+/* A section without keys has a table without options. */
 static const struct hone_options *
 options_of(const struct hn_config_table *table)
 {
 	return table->options ? table->options : &no_options;
 }
 
+/* The part before the first dot owns the section, if it may have instances. */
 const struct hn_config_table *
 hn_config_table(const struct hn_config_check *check, const char *section)
 {
@@ -66,6 +68,7 @@ text_place(const struct hn_config_value *value)
 	return at;
 }
 
+/* An error with its section before it: "[train] learning_rate = 2e4: ...". */
 static void
 fail_at(const struct hn_config_check *check, struct hn_place at, const char *section,
 	const char *text)
@@ -73,6 +76,7 @@ fail_at(const struct hn_config_check *check, struct hn_place at, const char *sec
 	hn_diagnose(check->diagnostics, HN_SEVERITY_ERROR, at, "[%.60s] %s", section, text);
 }
 
+/* The words that a section has for a key it does not offer. */
 static const struct hn_config_answer *
 find_answer(const struct hn_config_table *table, const char *key)
 {
@@ -82,6 +86,7 @@ find_answer(const struct hn_config_table *table, const char *key)
 	return NULL;
 }
 
+/* Says them: a warning where the user asked for what happens anyway. */
 static void
 give_answer(const struct hn_config_check *check, const struct hn_config_value *value,
 	const struct hn_config_answer *answer)
@@ -138,6 +143,7 @@ put_nearest(const struct hn_config_check *check, const struct hn_config_table *t
 	hn_arena_fini(&arena);
 }
 
+/* The order of care that the head of this file names. */
 static void
 complain_unknown_key(const struct hn_config_check *check, const struct hn_config_table *table,
 	const struct hn_config_value *value)
@@ -218,6 +224,7 @@ check_keys(const struct hn_config_check *check, const struct hn_config_section *
 	free(rows);
 }
 
+/* A required key that is not there: its help says what to write. */
 static void
 complain_missing(const struct hn_config_check *check, const struct hn_config_section *section,
 	const struct hone_option *option)
@@ -326,6 +333,7 @@ hn_config_read(const struct hn_config_check *check, const char *name, void *valu
 	return check->diagnostics->n_errors > n_errors ? HONE_ECONFIG : HONE_OK;
 }
 
+/* Nobody owns it: misspelled, an instance of what has none, or of a plugin not found. */
 static void
 complain_unknown_section(
 	const struct hn_config_check *check, const struct hn_config_section *section)
@@ -352,6 +360,7 @@ complain_unknown_section(
 	free(names);
 }
 
+/* Known and not read: most often a technique that [run] does not choose. */
 static void
 complain_unused_section(const struct hn_config_check *check,
 	const struct hn_config_section *section, const struct hn_config_table *table)
@@ -361,8 +370,8 @@ complain_unused_section(const struct hn_config_check *check,
 	chosen = table->role ? hn_config_get(check->config, "run", table->role) : NULL;
 	if (chosen)
 		hn_diagnose(check->diagnostics, HN_SEVERITY_ERROR, section->at,
-			"[%.60s] is given, but %s = %.120s", section->name, table->role,
-			chosen->text);
+			"[%.60s] is given, but %s = %s", section->name, table->role,
+			hn_clip(&check->diagnostics->arena, chosen->text, strlen(chosen->text)));
 	else if (table->role)
 		hn_diagnose(check->diagnostics, HN_SEVERITY_ERROR, section->at,
 			"[%.60s] is given, but [run] names no %s", section->name, table->role);
@@ -371,6 +380,7 @@ complain_unused_section(const struct hn_config_check *check,
 			"[%.60s] is given, but nothing in this run uses it", section->name);
 }
 
+/* Sorted here, because sections are read in the host's order and not in the file's. */
 void
 hn_config_finish(const struct hn_config_check *check)
 {

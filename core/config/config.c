@@ -132,6 +132,7 @@ absolute_dir(struct hn_config *config, const char *path)
 	return out;
 }
 
+/* Whether n bytes can be a section or key: what the INI reader takes for one. */
 static bool
 is_name(const char *text, size_t n)
 {
@@ -213,7 +214,7 @@ complain_unknown_preset(const char *name, const char *preset_dir, struct hn_plac
 	struct hn_str list = {0};
 	struct hone_error err = {0};
 	char **names = NULL;
-	const char *near;
+	const char *near, *shown;
 	size_t n = 0, n_names = 0;
 
 	if (!preset_dir || hn_dir_list(preset_dir, &names, &n, &err))
@@ -225,15 +226,16 @@ complain_unknown_preset(const char *name, const char *preset_dir, struct hn_plac
 			n_names++;
 		}
 	}
+	shown = hn_clip(&diagnostics->arena, name, strlen(name));
 	near = n ? hn_nearest(name, (const char *const *)names, n) : NULL;
 	if (near)
 		hn_diagnose(diagnostics, HN_SEVERITY_ERROR, at,
-			"[run] preset: there is no preset '%.60s'; did you mean '%s'?", name, near);
+			"[run] preset: there is no preset '%s'; did you mean '%s'?", shown, near);
 	else
 		hn_diagnose(diagnostics, HN_SEVERITY_ERROR, at,
-			"[run] preset: there is no preset '%.60s'; there are: %s (or give a path "
+			"[run] preset: there is no preset '%s'; there are: %s (or give a path "
 			"that ends in .ini)",
-			name, n_names ? list.text : "none");
+			shown, n_names ? list.text : "none");
 	for (size_t i = 0; i < n; i++)
 		free(names[i]);
 	free(names);
@@ -273,6 +275,7 @@ load_preset(struct hn_config *config, const struct hn_config_request *request,
 	free(path);
 }
 
+/* The preset first, then the file, then --set: each layer lies over those before. */
 enum hone_status
 hn_config_load(struct hn_config **out, const struct hn_config_request *request,
 	struct hn_diagnostics *diagnostics, struct hone_error *err)
@@ -314,6 +317,7 @@ hn_config_section(const struct hn_config *config, const char *name)
 	return index && config->sections[*index].is_given ? &config->sections[*index] : NULL;
 }
 
+/* The table maps to the value that was added last, which is the topmost. */
 const struct hn_config_value *
 hn_config_get(const struct hn_config *config, const char *section, const char *key)
 {

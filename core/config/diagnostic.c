@@ -19,12 +19,14 @@ hn_diagnostics_fini(struct hn_diagnostics *list)
 	*list = (struct hn_diagnostics){0};
 }
 
+/* Both may be NULL: a diagnostic without a place. */
 static bool
 same_path(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+/* Whether the same is in the list already, to the letter. */
 static bool
 is_known(const struct hn_diagnostics *list, const struct hn_diagnostic *item)
 {
@@ -51,6 +53,7 @@ hn_diagnose(struct hn_diagnostics *list, enum hn_severity severity, struct hn_pl
 	va_start(args, fmt);
 	(void)vsnprintf(text, sizeof text, fmt, args);
 	va_end(args);
+	text[hn_utf8_check(text, strlen(text))] = '\0'; /* no half character where it was cut */
 	item.text = text;
 	if (is_known(list, &item))
 		return;
@@ -163,22 +166,21 @@ hn_diagnostics_status(const struct hn_diagnostics *list, struct hone_error *err)
 const char *
 hn_clip(struct hn_arena *arena, const char *text, size_t n)
 {
-	size_t used = 0, chars = 0, step;
+	size_t used = 0, step;
 	uint32_t code_point;
-	char *clip;
+	struct hn_str clip = {0};
+	const char *out;
 
-	while (used < n && chars < CLIP_CHARS) {
+	for (int chars = 0; used < n && chars < CLIP_CHARS; chars++) {
 		step = hn_utf8_decode(text + used, n - used, &code_point);
+		if (step == 0 || code_point < 0x20 || code_point == 0x7f)
+			hn_str_putc(&clip, '?');
+		else
+			hn_str_add(&clip, text + used, step);
 		used += step ? step : 1;
-		chars++;
 	}
-	clip = hn_arena_alloc(arena, used + 4);
-	for (size_t i = 0; i < used; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		clip[i] = c < 0x20 || c == 0x7f ? '?' : text[i];
-	}
-	if (used < n)
-		memcpy(clip + used, "...", 3);
-	return clip;
+	hn_str_puts(&clip, used < n ? "..." : "");
+	out = hn_arena_strndup(arena, clip.text ? clip.text : "", clip.len);
+	hn_str_fini(&clip);
+	return out;
 }

@@ -69,7 +69,8 @@ void hn_diagnostics_format(const struct hn_diagnostics *list, struct hn_str *out
 enum hone_status hn_diagnostics_status(const struct hn_diagnostics *list, struct hone_error *err);
 
 /* At most 60 characters of `text` for a message, with "..." where it was cut; owned by
- * `arena`.  Control characters become '?', so a file cannot write to the terminal. */
+ * `arena`.  Control characters and what is not UTF-8 become '?', so that no file writes to
+ * the terminal.  Every text that is not a checked name goes through here. */
 const char *hn_clip(struct hn_arena *arena, const char *text, size_t n);
 
 #endif

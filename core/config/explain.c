@@ -20,12 +20,14 @@ find_table(const struct hn_config_table *tables, size_t n, const char *name, siz
 	return NULL;
 }
 
+/* Number of a table's keys. */
 static uint32_t
 rows_of(const struct hn_config_table *table)
 {
 	return table->options ? table->options->n : 0;
 }
 
+/* What one writes for a value of this type. */
 static const char *
 type_name(int32_t type)
 {
@@ -67,6 +69,7 @@ put_words(const char *words, struct hn_str *out)
 	}
 }
 
+/* One key: type, range, default, meaning, aliases, whether a resume may change it. */
 static void
 explain_option(const char *section, const struct hone_option *option, struct hn_str *out)
 {
@@ -97,6 +100,7 @@ explain_option(const char *section, const struct hone_option *option, struct hn_
 	hn_str_fini(&range);
 }
 
+/* A section and all of its keys. */
 static void
 explain_table(const struct hn_config_table *table, struct hn_str *out)
 {
@@ -191,12 +195,14 @@ hn_explain(const struct hn_config_table *tables, size_t n_tables, const char *na
 	return refuse_name(tables, n_tables, name, err);
 }
 
+/* A NUL-terminated text as a JSON string. */
 static void
 put_json(struct hn_str *out, const char *text)
 {
 	hn_str_put_json(out, text, strlen(text));
 }
 
+/* "a|b|c" as the schema's enum. */
 static void
 json_words(const char *words, struct hn_str *out)
 {
@@ -214,6 +220,7 @@ json_words(const char *words, struct hn_str *out)
 	hn_str_putc(out, ']');
 }
 
+/* The schema's type, and for a choice its words. */
 static void
 json_type(const struct hone_option *option, struct hn_str *out)
 {
@@ -243,6 +250,7 @@ json_type(const struct hone_option *option, struct hn_str *out)
 		hn_str_puts(out, ",\"format\":\"path\"");
 }
 
+/* The schema's bounds; an open bound is an exclusive one. */
 static void
 json_range(const struct hone_option *option, struct hn_str *out)
 {
@@ -297,6 +305,7 @@ json_default(const struct hone_option *option, struct hn_str *out)
 	hn_arena_fini(&arena);
 }
 
+/* One section as an object that allows no other keys. */
 static void
 json_table(const struct hn_config_table *table, struct hn_str *out)
 {

@@ -43,12 +43,20 @@ changed(const struct hn_config_check *check, const char *section, const char *ke
 		!hn_option_parse(&option, option.default_value, &ground, &was, NULL)) {
 		hn_option_put(&option, &is, &is_text);
 		hn_option_put(&option, &was, &was_text);
-		is_default = hn_streq(is_text.text, was_text.text);
+		is_default = is_text.len == was_text.len && is_text.len &&
+			hn_streq(is_text.text, was_text.text);
 	}
 	hn_str_fini(&is_text);
 	hn_str_fini(&was_text);
 	hn_arena_fini(&arena);
 	return is_default ? NULL : value;
+}
+
+/* A value's text, fit for a message. */
+static const char *
+shown(const struct hn_config_check *check, const struct hn_config_value *value)
+{
+	return hn_clip(&check->diagnostics->arena, value->text, strlen(value->text));
 }
 
 /* Reports `text` at a value that is given, followed by where the other one stands. */
@@ -62,21 +70,23 @@ contradict(const struct hn_config_check *check, const struct hn_config_value *va
 	if (at.line)
 		at.column = value->value_column;
 	if (other) {
-		hn_str_printf(&origin, " (%s = %.60s, ", other->key, other->text);
+		hn_str_printf(&origin, " (%s = %s, ", other->key, shown(check, other));
 		hn_config_put_origin(check->config, other, &origin);
 		hn_str_puts(&origin, ")");
 	}
-	hn_diagnose(check->diagnostics, HN_SEVERITY_ERROR, at, "[%s] %s = %.60s: %s%s",
-		value->section, value->key, value->text, text, origin.text ? origin.text : "");
+	hn_diagnose(check->diagnostics, HN_SEVERITY_ERROR, at, "[%s] %s = %s: %s%s", value->section,
+		value->key, shown(check, value), text, origin.text ? origin.text : "");
 	hn_str_fini(&origin);
 }
 
+/* Shares are below 1; from 1 on it must count something. */
 static bool
 is_count(double value)
 {
 	return value < 1 || value == floor(value);
 }
 
+/* Validation rows come from one place. */
 static void
 check_data(const struct hn_config_check *check, const struct hn_data_options *data)
 {
@@ -92,6 +102,7 @@ check_data(const struct hn_config_check *check, const struct hn_data_options *da
 			"there is a validation file already; keep one of the two");
 }
 
+/* One key for both of HF's: warmup_ratio is read, but must be a ratio. */
 static void
 check_warmup(const struct hn_config_check *check, const struct hn_train_options *train)
 {
@@ -148,6 +159,7 @@ check_schedule(const struct hn_config_check *check, const struct hn_train_option
 			check, value, type, "constant has no warmup; write constant_with_warmup");
 }
 
+/* -1 and 1 are in range, 0 between them is nothing. */
 static void
 check_steps(const struct hn_config_check *check, const struct hn_train_options *train)
 {

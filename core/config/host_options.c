@@ -12,6 +12,7 @@
 
 #include "config/host_options.h"
 
+/* Number of rows, and a table around them. */
 #define COUNT(array) (uint32_t)(sizeof(array) / sizeof((array)[0]))
 #define TABLE(values, rows)                                                                        \
 	{                                                                                          \
@@ -19,8 +20,11 @@
 		.value_bytes = sizeof(struct values), .options = (rows)                            \
 	}
 
+/* Offset of a member, so that a row stays readable. */
 #define AT(values, member) offsetof(struct values, member)
 
+/* What is done and where.  Adapter, objective and backend are names of plugins: the registry
+ * knows whether they exist, this table does not. */
 static const struct hone_option run_rows[] = {
 	{.key = "output",
 		.type = HONE_OPTION_PATH,
@@ -62,6 +66,7 @@ static const struct hone_option run_rows[] = {
 			"file has none"},
 };
 
+/* The model that is tuned.  No key says its type: that is read from its files. */
 static const struct hone_option model_rows[] = {
 	{.key = "path",
 		.type = HONE_OPTION_PATH,
@@ -82,6 +87,7 @@ static const struct hone_option model_rows[] = {
 		.help = "random starts from fresh weights and needs a config.json only"},
 };
 
+/* Rows.  max_length cuts, and the cut is counted and told; nothing is ever padded to it. */
 static const struct hone_option data_rows[] = {
 	{.key = "train",
 		.type = HONE_OPTION_PATH,
@@ -138,6 +144,8 @@ static const struct hone_option data_rows[] = {
 	"linear|cosine|cosine_with_restarts|polynomial|constant|constant_with_warmup|"             \
 	"inverse_sqrt|cosine_with_min_lr"
 
+/* Hugging Face's words and defaults, but for learning_rate, which has none: no number is
+ * right for full training and adapters alike. */
 static const struct hone_option train_rows[] = {
 	{.key = "learning_rate",
 		.type = HONE_OPTION_F64,
@@ -321,6 +329,7 @@ static const struct hone_option train_rows[] = {
 		.help = "a smaller gain does not count"},
 };
 
+/* Evaluated is where there are validation rows, always before the first step and at the end. */
 static const struct hone_option eval_rows[] = {
 	{.key = "eval_steps",
 		.type = HONE_OPTION_I64,
@@ -345,6 +354,7 @@ static const struct hone_option eval_rows[] = {
 		.help = "besides loss and perplexity; not set: those of the objective"},
 };
 
+/* The best checkpoint is kept besides save_total_limit. */
 static const struct hone_option checkpoint_rows[] = {
 	{.key = "save_steps",
 		.type = HONE_OPTION_I64,
@@ -381,6 +391,7 @@ static const struct hone_option checkpoint_rows[] = {
 		.help = "auto: no for a metric that ends in loss, else yes"},
 };
 
+/* Nothing of it changes a training: all of it may differ when a run goes on. */
 static const struct hone_option generate_rows[] = {
 	{.key = "max_new_tokens",
 		.type = HONE_OPTION_I64,
@@ -442,7 +453,8 @@ static const struct hone_options eval_options = TABLE(hn_eval_options, eval_rows
 static const struct hone_options checkpoint_options = TABLE(hn_checkpoint_options, checkpoint_rows);
 static const struct hone_options generate_options = TABLE(hn_generate_options, generate_rows);
 
-/* Keys of the field that have no place here, and why. */
+/* Keys of the field that have no place here, and why.  The last member: what a 'yes' asks
+ * for happens anyway, so it is only a warning.  None of them may be a key of any table. */
 static const struct hn_config_answer model_answers[] = {
 	{"load_in_4bit", "write [model] storage with the name of a 4-bit storage", false},
 	{"load_in_8bit", "write [model] storage with the name of an 8-bit storage", false},
@@ -499,6 +511,7 @@ static const struct hn_config_answer generate_answers[] = {
 
 #define ANSWERS(list) .answers = (list), .n_answers = COUNT(list)
 
+/* In the order of the printed configuration. */
 static const struct hn_config_table host_tables[] = {
 	{.name = "run", .options = &run_options, .help = "what is done, and where it goes"},
 	{.name = "model",

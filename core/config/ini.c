@@ -62,6 +62,7 @@ column_at(const struct source *source, size_t offset)
 	return column;
 }
 
+/* The place of byte `offset` of the line that is being read. */
 static struct hn_place
 place_at(const struct source *source, size_t offset)
 {
@@ -72,24 +73,28 @@ place_at(const struct source *source, size_t offset)
 	};
 }
 
+/* An error at byte `offset` of the line that is being read. */
 static void
 complain(struct source *source, size_t offset, const char *text)
 {
 	hn_diagnose(source->diagnostics, HN_SEVERITY_ERROR, place_at(source, offset), "%s", text);
 }
 
+/* A piece of the file, fit for a message. */
 static const char *
 clip(struct source *source, const char *text, size_t n)
 {
 	return hn_clip(&source->diagnostics->arena, text, n);
 }
 
+/* Blanks inside a line; other white space has been refused as control characters. */
 static bool
 is_space(char c)
 {
 	return c == ' ' || c == '\t';
 }
 
+/* Of keys and sections.  Dots part an instance from its section. */
 static bool
 is_name_char(char c)
 {
@@ -97,6 +102,7 @@ is_name_char(char c)
 		c == '_' || c == '-' || c == '.';
 }
 
+/* Bytes at the start of `text` that can be a name. */
 static size_t
 name_length(const char *text, size_t n)
 {
@@ -516,6 +522,7 @@ hn_ini_read(struct hn_ini *ini, const char *path, struct hn_diagnostics *diagnos
 	return HONE_OK;
 }
 
+/* Whether the reader would trim, cut or unquote this value if it stood there bare. */
 static bool
 wants_quotes(const char *value)
 {
@@ -527,6 +534,7 @@ wants_quotes(const char *value)
 	return strpbrk(value, "\n\t") || strstr(value, " ;");
 }
 
+/* The inverse of read_quoted: escapes what ends the value or the line, and nothing else. */
 void
 hn_ini_put_quoted(struct hn_str *out, const char *value)
 {

@@ -15,6 +15,7 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "config/diagnostic.h"
 
 static bool
 is_digit(char c)
@@ -22,12 +23,14 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
+/* Both bounds zero say that there is no range. */
 static bool
 has_range(const struct hone_option *option)
 {
 	return option->min != 0 || option->max != 0;
 }
 
+/* Whether a number lies in the range; a bound belongs to it unless a flag opens it. */
 static bool
 is_in_range(const struct hone_option *option, double value)
 {
@@ -39,29 +42,29 @@ is_in_range(const struct hone_option *option, double value)
 		(value == option->max && !(option->flags & HONE_OPTION_OPEN_MAX));
 }
 
-/* "key = value: reason", with the value cut to what fits a line. */
+/* "key = value: reason".  The value is clipped: it may be a megabyte, or hold a newline. */
 HONE_PRINTF(4, 5)
 static enum hone_status
 refuse(const struct hone_option *option, const char *text, struct hone_error *err, const char *fmt,
 	...)
 {
+	struct hn_arena arena = {0};
+	const char *hint = "";
 	char reason[400];
 	va_list args;
-	int shown = (int)strnlen(text, 80);
 
-	/* Never cut inside a character. */
-	while (shown == 80 && shown > 0 && ((unsigned char)text[shown] & 0xC0) == 0x80)
-		shown--;
 	va_start(args, fmt);
 	(void)vsnprintf(reason, sizeof reason, fmt, args);
 	va_end(args);
-	return hone_fail(err, HONE_ECONFIG, "%s = %.*s%s: %s%s", option->key, shown, text,
-		text[shown] ? "..." : "", reason,
-		strstr(text, " #")
-			? " ('#' starts a comment only at a line's start; ' ;' does here)"
-			: "");
+	if (strstr(text, " #"))
+		hint = " ('#' starts a comment only at a line's start; ' ;' does here)";
+	(void)hone_fail(err, HONE_ECONFIG, "%s = %s: %s%s", option->key,
+		hn_clip(&arena, text, strlen(text)), reason, hint);
+	hn_arena_fini(&arena);
+	return HONE_ECONFIG;
 }
 
+/* A bound, written as a person would: 4096 rather than 4096.0 or 4.096e3. */
 static void
 put_number(const struct hone_option *option, double value, struct hn_str *out)
 {
@@ -71,6 +74,7 @@ put_number(const struct hone_option *option, double value, struct hn_str *out)
 		hn_str_printf(out, "%.0f", value);
 }
 
+/* Also used by explain: the sentence of an error and of a page is the same one. */
 void
 hn_option_put_range(const struct hone_option *option, struct hn_str *out)
 {
@@ -104,6 +108,7 @@ refuse_range(const struct hone_option *option, const char *text, const char *mea
 	return HONE_ECONFIG;
 }
 
+/* yes, true, on and their opposites in any case: Python users write True. */
 static enum hone_status
 parse_bool(const struct hone_option *option, const char *text, struct hn_option_value *out,
 	struct hone_error *err)
@@ -135,18 +140,25 @@ copy_digits(const char *text, size_t *at, char *out, size_t *n, size_t max)
 	return *n > first;
 }
 
+/* Refuses a number with something left over at `rest`; a decimal comma gets its own words. */
 static enum hone_status
 refuse_rest(const struct hone_option *option, const char *text, const char *rest,
 	const char *wanted, struct hone_error *err)
 {
+	struct hn_arena arena = {0};
+
 	if (*rest == ',' && is_digit(rest[1]))
 		return refuse(option, text, err,
 			"use a decimal point, or '_' between thousands; ',' separates lists");
 	if (rest == text || (rest == text + 1 && (*text == '-' || *text == '+')))
 		return refuse(option, text, err, "must be %s", wanted);
-	return refuse(option, text, err, "must be %s; '%.40s' is left over", wanted, rest);
+	(void)refuse(option, text, err, "must be %s; '%s' is left over", wanted,
+		hn_clip(&arena, rest, strlen(rest)));
+	hn_arena_fini(&arena);
+	return HONE_ECONFIG;
 }
 
+/* [sign] digits, with single '_' between digits.  Out of 64 bits is out of range. */
 static enum hone_status
 parse_i64(const struct hone_option *option, const char *text, struct hn_option_value *out,
 	struct hone_error *err)
@@ -218,6 +230,8 @@ guess_exponent(const struct hone_option *option, const char *decimal, char *out,
 		(void)snprintf(out, size, "; did you mean %s?", flipped);
 }
 
+/* A decimal number, or one with '%' behind it.  10% becomes the text "10e-2" and not a
+ * division, so it is the same double as 0.1. */
 static enum hone_status
 parse_f64(const struct hone_option *option, const char *text, struct hn_option_value *out,
 	struct hone_error *err)
@@ -265,6 +279,7 @@ unit_factor(const char *unit)
 	return strcasecmp(unit + 1, "B") == 0 ? pow(1000, power) : 0;
 }
 
+/* A number with a unit.  K, KiB are 1024; KB is 1000, as on a disk's label. */
 static enum hone_status
 parse_bytes(const struct hone_option *option, const char *text, struct hn_option_value *out,
 	struct hone_error *err)
@@ -298,6 +313,7 @@ parse_bytes(const struct hone_option *option, const char *text, struct hn_option
 	return HONE_OK;
 }
 
+/* One of the table's words, exactly. */
 static enum hone_status
 parse_choice(const struct hone_option *option, const char *text, struct hn_option_value *out,
 	struct hone_error *err)
@@ -321,6 +337,7 @@ parse_choice(const struct hone_option *option, const char *text, struct hn_optio
 	return HONE_ECONFIG;
 }
 
+/* What a list trims. */
 static bool
 is_space(char c)
 {
@@ -349,6 +366,7 @@ take_item(const char *text, size_t *at, struct hn_arena *arena)
 	return item;
 }
 
+/* Items between commas.  An empty item is a comma too many, never an empty name. */
 static enum hone_status
 parse_list(const struct hone_option *option, const char *text,
 	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
@@ -373,6 +391,7 @@ parse_list(const struct hone_option *option, const char *text,
 	return HONE_OK;
 }
 
+/* A path from the folder of its file.  ".." stays: folding it would step over links. */
 static enum hone_status
 parse_path(const struct hone_option *option, const char *text,
 	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
@@ -391,6 +410,7 @@ parse_path(const struct hone_option *option, const char *text,
 	return HONE_OK;
 }
 
+/* Kept as text, and resolved where the model is known. */
 static enum hone_status
 parse_sites(const struct hone_option *option, const char *text,
 	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
@@ -405,6 +425,8 @@ parse_sites(const struct hone_option *option, const char *text,
 	return HONE_OK;
 }
 
+/* Adding a type?  Also store, put, member_bytes (option_table.c), type_name and json_type
+ * (explain.c). */
 enum hone_status
 hn_option_parse(const struct hone_option *option, const char *text,
 	const struct hn_option_ground *ground, struct hn_option_value *out, struct hone_error *err)
@@ -441,6 +463,7 @@ hn_option_parse(const struct hone_option *option, const char *text,
 	}
 }
 
+/* memcpy, because the member's address comes from a number in a table. */
 void
 hn_option_store(const struct hone_option *option, const struct hn_option_value *value, void *values)
 {
@@ -474,6 +497,7 @@ hn_option_store(const struct hone_option *option, const struct hn_option_value *
 	}
 }
 
+/* The inverse of parse_list. */
 static void
 put_list(const struct hone_strings *list, struct hn_str *out)
 {
@@ -494,6 +518,7 @@ put_word(const char *words, int32_t index, struct hn_str *out)
 	hn_str_add(out, words, strcspn(words, "|"));
 }
 
+/* Adding a type?  See hn_option_parse. */
 void
 hn_option_put(
 	const struct hone_option *option, const struct hn_option_value *value, struct hn_str *out)

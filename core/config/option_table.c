@@ -11,6 +11,7 @@
 #include "base/table.h"
 #include "config/option.h"
 
+/* What the shorter row of an older header lacks reads as zero, that is "not given". */
 struct hone_option
 hn_options_at(const struct hone_options *options, uint32_t i)
 {
@@ -21,6 +22,7 @@ hn_options_at(const struct hone_options *options, uint32_t i)
 	return row;
 }
 
+/* Compares whole words: "lora" is not found in "rank|lora_r". */
 bool
 hn_words_find(const char *words, const char *word, int32_t *index)
 {
@@ -37,6 +39,7 @@ hn_words_find(const char *words, const char *word, int32_t *index)
 	return false;
 }
 
+/* n words have n - 1 bars; NULL has none of either. */
 const char **
 hn_words_split(const char *words, struct hn_arena *arena, size_t *n)
 {
@@ -55,6 +58,7 @@ hn_words_split(const char *words, struct hn_arena *arena, size_t *n)
 	return out;
 }
 
+/* Tables have tens of rows: a linear search needs no index that could be out of date. */
 int64_t
 hn_options_find(const struct hone_options *options, const char *word)
 {
@@ -69,6 +73,7 @@ hn_options_find(const struct hone_options *options, const char *word)
 	return -1;
 }
 
+/* Keys and aliases compete; the caller prints the key, with the alias that was near. */
 int64_t
 hn_options_nearest(const struct hone_options *options, const char *word, struct hn_arena *arena,
 	const char **matched)
@@ -119,6 +124,7 @@ member_bytes(int32_t type)
 	}
 }
 
+/* Lower snake case: the one form that the INI, --set and a C member share. */
 static bool
 is_key(const char *key)
 {
@@ -172,6 +178,7 @@ check_default(const struct hone_option *row, const char *owner, struct hone_erro
 	return HONE_OK;
 }
 
+/* Stops at the first fault: it is for the plugin's author, not for the person who runs it. */
 enum hone_status
 hn_options_verify(const struct hone_options *options, const char *owner, struct hone_error *err)
 {

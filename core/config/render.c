@@ -33,6 +33,7 @@ put_clean(struct hn_str *out, const char *text)
 	}
 }
 
+/* "run.ini:14", "preset qlora.ini:3" or "--set". */
 static void
 put_one_origin(const struct hn_config_value *value, struct hn_str *out)
 {
@@ -80,6 +81,7 @@ shown_text(const struct hn_config *config, const struct hone_option *option,
 	return text;
 }
 
+/* One line, or two where the comment would hang too far to the right. */
 static void
 print_option(const struct hn_config *config, const char *section, const struct hone_option *option,
 	bool with_origin, struct hn_str *out)
@@ -152,6 +154,7 @@ canonical(const struct hn_config *config, const char *section, const struct hone
 	return out;
 }
 
+/* The section of this name if it was read, else NULL. */
 static const struct hn_config_section *
 find_read(const struct hn_config *config, const char *name)
 {
@@ -171,6 +174,7 @@ struct changes {
 	size_t n, cap;
 };
 
+/* Names are copied: the list must not die with one of the configurations. */
 static void
 add_change(struct changes *changes, struct hn_arena *arena, struct hn_config_change change)
 {
@@ -182,6 +186,7 @@ add_change(struct changes *changes, struct hn_arena *arena, struct hn_config_cha
 	changes->items[changes->n++] = change;
 }
 
+/* NULL is absent, and equal to absent only. */
 static bool
 is_same(const char *a, const char *b)
 {

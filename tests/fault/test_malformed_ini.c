@@ -220,6 +220,7 @@ test_malformed_ini_other_encodings_are_named(void **state)
 {
 	static const char utf16[] = "\xff\xfe[\0r\0u\0n\0]\0\n\0";
 	static const char bare[] = "[\0r\0u\0n\0]\0\n\0";
+	static const char big[] = "\0[\0r\0u\0n\0]\0\n";
 	static const char nul[] = COMPLETE "r = 4\0\nrnak = 5\n";
 	size_t n_errors;
 	char *found;
@@ -230,6 +231,9 @@ test_malformed_ini_other_encodings_are_named(void **state)
 		strstr(found, "run.ini: error: the file looks like UTF-16; save it as UTF-8"));
 	free(found);
 	found = messages("run.ini", bare, sizeof bare - 1, &n_errors);
+	assert_non_null(strstr(found, "the file looks like UTF-16"));
+	free(found);
+	found = messages("run.ini", big, sizeof big - 1, &n_errors);
 	assert_non_null(strstr(found, "the file looks like UTF-16"));
 	free(found);
 	found = messages("run.ini", nul, sizeof nul - 1, &n_errors);
@@ -263,14 +267,16 @@ test_malformed_ini_what_is_no_file_is_named(void **state)
 	free(found);
 	assert_int_equal(unlink(path), 0);
 
-	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-	assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
-	found = messages(path, NULL, 0, &n_errors);
-	assert_non_null(strstr(found, ": is not a regular file"));
-	free(found);
-	(void)close(fd);
-	assert_int_equal(unlink(path), 0);
+	if (strlen(path) < sizeof address.sun_path) {
+		fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+		assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+		found = messages(path, NULL, 0, &n_errors);
+		assert_non_null(strstr(found, ": is not a regular file"));
+		free(found);
+		(void)close(fd);
+		assert_int_equal(unlink(path), 0);
+	}
 
 	found = messages("/dev/null", NULL, 0, &n_errors);
 	assert_non_null(strstr(found, "/dev/null: is not a regular file"));
@@ -382,7 +388,7 @@ test_malformed_ini_many_mistakes_are_bounded(void **state)
 		while (text.len < 4000000)
 			hn_str_puts(&text, lines[i]);
 		found = messages("run.ini", text.text, text.len, &n_errors);
-		assert_true(n_errors >= 100);
+		assert_true(n_errors >= 100 && n_errors < 200); /* reading stops */
 		assert_true(strlen(found) < 40000);
 		assert_non_null(strstr(found, "... and "));
 		free(found);
@@ -402,10 +408,23 @@ test_malformed_ini_too_many_keys_are_refused(void **state)
 	hn_str_puts(&text, "[run]\n");
 	for (int i = 0; i < 10001; i++)
 		hn_str_printf(&text, "k%d = 1\n", i);
+	found = messages("run.ini", text.text, text.len, &n_errors);
+	assert_non_null(strstr(found, "error: too many keys; this is not a configuration"));
+	free(found);
+	hn_str_clear(&text);
 	for (int i = 0; i < 10001; i++)
 		hn_str_printf(&text, "[s%d]\n", i);
 	found = messages("run.ini", text.text, text.len, &n_errors);
-	assert_non_null(strstr(found, "error: too many keys; this is not a configuration"));
+	assert_non_null(strstr(found, "run.ini:10001:1: error: too many sections; this is not"));
+	free(found);
+	hn_str_clear(&text);
+	hn_str_puts(&text, "[run]\n");
+	for (int i = 0; i < 101; i++)
+		hn_str_putc(&text, 'k');
+	hn_str_puts(&text, " = 1\n");
+	found = messages("run.ini", text.text, text.len, &n_errors);
+	assert_non_null(
+		strstr(found, "run.ini:2:1: error: the key is 101 bytes long, the limit is 100"));
 	free(found);
 	hn_str_fini(&text);
 }

@@ -297,6 +297,10 @@ test_config_unused_sections_are_errors(void **state)
 		"4 errors\n");
 	assert_int_equal(hn_config_read(&at.check, "lora.second", &second), HONE_OK);
 	assert_int_equal(second.r, 3);
+	hn_config_use(at.config, "lora.third"); /* read elsewhere: no longer reported */
+	at.found.n = at.found.n_errors = 0;
+	hn_config_finish(&at.check);
+	assert_int_equal(at.found.n_errors, 2);
 	assert_int_equal(hn_config_read(&at.check, "nobody", NULL), HONE_ENOTFOUND);
 	assert_string_equal(hn_config_section(at.config, "lora.second")->instance, "second");
 	unload(&at);
@@ -319,10 +323,49 @@ test_config_set_wins_over_the_file(void **state)
 	expect_found(&at,
 		"--set novalue: " FORM "--set noline=1: " FORM "--set .x=1: " FORM
 		"--set a.b.=1: " FORM "/base/run.ini:2:1: warning: [train] 'lr' is called "
-				      "'learning_rate' here and read as "
+		"'learning_rate' here and read as "
 		"that\n"
 		"--set lora.rnak=1: error: [lora] unknown key 'rnak'; did you mean 'r' (rank)?\n"
 		"5 errors, 1 warning\n");
+	unload(&at);
+}
+
+/* Would catch: a command line that smuggles in what a file could not hold. */
+static void
+test_config_set_values_are_checked_like_a_files(void **state)
+{
+	const char *sets[] = {"train.name=\x1b[31m", "train.name=\xff", NULL};
+	struct hn_str big = {0};
+	struct loaded at;
+
+	(void)state;
+	hn_str_puts(&big, "train.name=");
+	for (int i = 0; i < 1048577; i++)
+		hn_str_putc(&big, 'x');
+	sets[2] = big.text;
+	load(&at, "[train]\n", sets, 3, NULL);
+	expect_found(&at,
+		"--set train.name=?[31m: error: a control character (byte 0x1b) cannot stand in a "
+		"value\n"
+		"--set train.name=?: error: the value is not UTF-8\n"
+		"--set train.name=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...: error: the "
+		"value is 1048577 bytes long, the limit is 1048576\n"
+		"3 errors\n");
+	unload(&at);
+	hn_str_fini(&big);
+}
+
+/* Would catch: a canonical key in the file that wins over an alias on the command line. */
+static void
+test_config_set_by_alias_wins_over_the_key(void **state)
+{
+	static const char *const sets[] = {"train.lr=0.25"};
+	struct loaded at;
+
+	(void)state;
+	load_all(&at, "[train]\nlearning_rate = 1\nbatch_size = 1\n", sets, 1, NULL);
+	assert_int_equal(at.found.n_errors, 0);
+	assert_true(at.train.rate == 0.25);
 	unload(&at);
 }
 
@@ -340,8 +383,9 @@ write_file(const char *dir, const char *name, const char *text)
 static void
 test_config_preset_is_below_the_file(void **state)
 {
-	char *dir = test_folder_make(), wanted[1200];
-	static const char *const sets[] = {"lora.lora_alpha=3"};
+	char *dir = test_folder_make(), *real = realpath(dir, NULL), wanted[1200];
+	static const char *const sets[] = {"lora.lora_alpha=3"},
+				 *const by_set[] = {"run.preset=small"};
 	struct hn_str out = {0};
 	struct loaded at;
 
@@ -354,8 +398,8 @@ test_config_preset_is_below_the_file(void **state)
 	expect_found(&at, "");
 	assert_int_equal(at.lora.r, 2);
 	assert_true(at.lora.alpha == 3);
-	assert_true(hn_starts_with(at.train.file, "/"));
-	assert_true(hn_ends_with(at.train.file, "/p.txt"));
+	(void)snprintf(wanted, sizeof wanted, "%s/p.txt", real);
+	assert_string_equal(at.train.file, wanted);
 	hn_config_print(at.config, true, &out);
 	(void)snprintf(wanted, sizeof wanted, "; preset %s/small.ini:2\n", dir);
 	assert_non_null(strstr(out.text, wanted));
@@ -364,7 +408,14 @@ test_config_preset_is_below_the_file(void **state)
 	assert_non_null(strstr(out.text, wanted));
 	assert_non_null(strstr(out.text, "; preset = \"small\""));
 	assert_non_null(strstr(out.text, "; max_steps                          ; not set\n"));
+	(void)snprintf(wanted, sizeof wanted, "\nfile = %s/p.txt", real); /* wherever it is read */
+	assert_non_null(strstr(out.text, wanted));
 	hn_str_fini(&out);
+	unload(&at);
+	free(real);
+	load_all(&at, "[train]\nlearning_rate = 1\nbatch_size = 1\n", by_set, 1, dir);
+	expect_found(&at, "");
+	assert_int_equal(at.lora.r, 2);
 	unload(&at);
 	test_folder_remove(dir);
 }
@@ -470,6 +521,7 @@ test_config_print_keeps_long_values(void **state)
 	hn_str_puts(&text, "\"\n");
 	load_all(&a, text.text, NULL, 0, NULL);
 	hn_config_print(a.config, true, &out);
+	assert_non_null(strstr(out.text, "\n; /base/run.ini:4\nname = \"")); /* to be seen */
 	load_all(&b, out.text, NULL, 0, NULL);
 	expect_found(&b, "");
 	assert_int_equal(strlen(a.train.name), 200000 - 33334);
@@ -532,6 +584,7 @@ test_config_reading_twice_reports_once(void **state)
 	assert_int_equal(hn_config_read(&at.check, "train", NULL), HONE_OK);
 	assert_int_equal(at.found.n, 1);
 	assert_int_equal(at.config->n_read, 3);
+	assert_int_equal(err.status, HONE_OK);
 	assert_int_equal(hn_diagnostics_status(&at.found, &err), HONE_ECONFIG);
 	assert_string_equal(err.place, "/base/run.ini");
 	assert_int_equal(err.line, 1);
@@ -549,6 +602,8 @@ main(void)
 		cmocka_unit_test(test_config_empty_and_commented_values_are_told),
 		cmocka_unit_test(test_config_unused_sections_are_errors),
 		cmocka_unit_test(test_config_set_wins_over_the_file),
+		cmocka_unit_test(test_config_set_values_are_checked_like_a_files),
+		cmocka_unit_test(test_config_set_by_alias_wins_over_the_key),
 		cmocka_unit_test(test_config_preset_is_below_the_file),
 		cmocka_unit_test(test_config_wrong_presets_are_errors),
 		cmocka_unit_test(test_config_print_loads_to_the_same_values),

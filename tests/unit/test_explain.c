@@ -129,6 +129,8 @@ test_explain_json_is_a_schema_of_every_key(void **state)
 	train = json_object_get(json_object_get(root, "properties"), "train");
 	assert_int_equal(json_array_size(json_object_get(train, "required")), 1);
 	lr = json_object_get(json_object_get(train, "properties"), "learning_rate");
+	assert_non_null(json_object_get(lr, "exclusiveMinimum"));
+	assert_null(json_object_get(lr, "minimum"));
 	assert_true(json_number_value(json_object_get(lr, "exclusiveMinimum")) == 0);
 	assert_true(json_number_value(json_object_get(lr, "maximum")) == 10);
 	assert_non_null(json_object_get(json_object_get(root, "patternProperties"), "^data[.]"));
@@ -143,6 +145,47 @@ test_explain_json_is_a_schema_of_every_key(void **state)
 	hn_str_fini(&out);
 }
 
+/* Would catch: the types that the host itself does not use left out of a plugin's page. */
+static void
+test_explain_plugin_section_shows_role_sites_and_lists(void **state)
+{
+	static const struct hone_option rows[] = {
+		{.key = "target_modules",
+			.type = HONE_OPTION_SITES,
+			.default_value = "all-linear",
+			.help = "where"},
+		{.key = "rank_pattern", .type = HONE_OPTION_SITE_MAP, .help = "ranks"},
+		{.key = "names",
+			.type = HONE_OPTION_LIST,
+			.default_value = "a, b",
+			.help = "names"},
+	};
+	static const struct hone_options options = {sizeof(struct hone_option), 3, 64, rows};
+	const struct hn_config_table table = {
+		.name = "lora", .options = &options, .role = "adapter", .has_instances = true};
+	struct hn_str out = {0};
+	struct hone_error err = {0};
+
+	(void)state;
+	assert_int_equal(hn_explain(&table, 1, "lora", &out, &err), HONE_OK);
+	assert_string_equal(out.text,
+		"[lora] [lora.name]\n"
+		"  chosen by [run] adapter = lora\n\n"
+		"[lora] target_modules\n"
+		"  places in the model: names, roles, a regex, or all-linear; default all-linear\n"
+		"  where\n\n"
+		"[lora] rank_pattern\n"
+		"  pattern: number, ... of places in the model; not set by default\n"
+		"  ranks\n\n"
+		"[lora] names\n"
+		"  list, separated by commas; default a, b\n"
+		"  names\n");
+	hn_str_clear(&out);
+	assert_int_equal(hn_explain_json(&table, 1, "lora", &out, &err), HONE_OK);
+	assert_non_null(strstr(out.text, "\"default\":[\"a\",\"b\"]"));
+	hn_str_fini(&out);
+}
+
 int
 main(void)
 {
@@ -150,6 +193,7 @@ main(void)
 		cmocka_unit_test(test_explain_key_says_all_that_its_row_says),
 		cmocka_unit_test(test_explain_unknown_name_gives_the_nearest),
 		cmocka_unit_test(test_explain_section_lists_every_key),
+		cmocka_unit_test(test_explain_plugin_section_shows_role_sites_and_lists),
 		cmocka_unit_test(test_explain_json_is_a_schema_of_every_key),
 	};
 

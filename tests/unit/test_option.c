@@ -232,6 +232,52 @@ test_option_bad_texts_say_what_is_expected(void **state)
 	EXPECT_ALL(cases);
 }
 
+/* Would catch: a buffer that a long number overruns, a message cut inside a character or
+ * broken by a newline in the value, a type of a newer plugin taken for one we know. */
+static void
+test_option_extreme_texts_are_refused_whole(void **state)
+{
+	static const struct text_case cases[] = {
+		{BYTES, "99999999999999999999",
+			"! limit = 99999999999999999999: does not fit 64 bits"},
+		{COUNT, "1\n\x1b[31mx",
+			"! r = 1??[31mx: must be a whole number; '??[31mx' is left over"},
+		{BYTES, "8X",
+			"! limit = 8X: must be a size such as 512, 64K or 8GiB; 'X' is left over"},
+	};
+	struct hone_option newer = rows[COUNT];
+	struct hn_arena arena = {0};
+	struct hn_option_ground ground = {.dir = "/", .arena = &arena};
+	struct hn_option_value value;
+	struct hone_error err = {0};
+	char text[2000], *found;
+
+	(void)state;
+	EXPECT_ALL(cases);
+	memset(text, '1', sizeof text - 1);
+	text[sizeof text - 1] = '\0';
+	found = canonical(RATE, text);
+	assert_non_null(strstr(found, "1...: has too many digits"));
+	free(found);
+	found = canonical(BYTES, text);
+	assert_non_null(strstr(found, "1...: must be a size"));
+	free(found);
+	found = canonical(COUNT, text);
+	assert_non_null(strstr(found, "1...: must be at least 1 and at most 4096"));
+	free(found);
+	for (size_t i = 0; i < 4; i++) {
+		memset(text, 'x', i);
+		for (size_t at = i; at + 3 < 200; at += 2)
+			memcpy(text + at, "\xC3\xA4", 3);
+		found = canonical(COUNT, text);
+		assert_int_equal(hn_utf8_check(found, strlen(found)), strlen(found));
+		free(found);
+	}
+	newer.type = 77;
+	assert_int_equal(hn_option_parse(&newer, "1", &ground, &value, &err), HONE_EPLUGIN);
+	hn_arena_fini(&arena);
+}
+
 /* Would catch: a value written to another member, or absence that looks like a value. */
 static void
 test_option_values_reach_their_members(void **state)
@@ -396,6 +442,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_option_good_texts_give_values),
 		cmocka_unit_test(test_option_bad_texts_say_what_is_expected),
+		cmocka_unit_test(test_option_extreme_texts_are_refused_whole),
 		cmocka_unit_test(test_option_values_reach_their_members),
 		cmocka_unit_test(test_option_sites_go_through_the_resolver),
 		cmocka_unit_test(test_option_keys_and_aliases_are_found),
