@@ -187,6 +187,11 @@ add_product(struct op_cases *t)
 		c->in[0].flags = HONE_OPERAND_WINDOW;
 		c->begin[TOKENS] = 2;
 	}
+	/* The similarity of rows with carried rows: the sum ends at the last live one. */
+	c = add_matmul(t, HONE_MATMUL_NN, odd, "b of a row space");
+	c->in[1] = mat(OPS_COMPUTE, KEYS, odd[1], odd[2]);
+	c->in[0].dim[1] = c->in[1].dim[0];
+	c->live[KEYS] = odd[1];
 	c = add_matmul(t, HONE_MATMUL_TN, odd, "accumulate");
 	c->flags = HONE_COMMAND_ACCUMULATE;
 	c = add_matmul(t, HONE_MATMUL_TN, products[0], "accumulate");
@@ -855,6 +860,64 @@ add_shape(struct op_cases *t)
 	}
 }
 
+/* ---- windows ---- */
+
+/* Whether an operation may stand in a region that runs in row chunks. */
+static bool
+may_be_chunked(uint32_t op)
+{
+	switch (op) {
+#define FLAGS(name, value, text, flags)                                                            \
+	case value:                                                                                \
+		return strchr(flags, 'R') || strchr(flags, 'A');
+		HONE_OP_LIST(FLAGS)
+#undef FLAGS
+	default:
+		return false;
+	}
+}
+
+/* Some rows, and no memory shared between operands. */
+static bool
+is_plain(const struct ops_case *c)
+{
+	bool plain = c->live[TOKENS] >= 5 || c->live[SELECTION] >= 5;
+
+	for (uint32_t i = 0; i < c->n_out; i++)
+		plain = plain && !c->out[i].alias;
+	return plain;
+}
+
+/* Repeats one case of each operation as a chunk sees it: inputs, then outputs too, lie in
+ * tensors that begin before the chunk. */
+static void
+add_windows(struct op_cases *t)
+{
+	const size_t n = t->n;
+	bool done[64] = {false};
+
+	for (size_t i = 0; i < n; i++) {
+		const struct ops_case from = t->items[i];
+
+		if (!may_be_chunked(from.op) || done[from.op] || !is_plain(&from))
+			continue;
+		done[from.op] = true;
+		for (int both = 0; both < 2; both++) {
+			struct ops_case *c = add(t, from.op, "%s", "");
+
+			*c = from;
+			(void)snprintf(c->name, sizeof c->name, "%s in a window%s",
+				op_name(from.op), both ? ", into a window" : "");
+			for (uint32_t k = 0; k < OPS_SPACES; k++)
+				c->begin[k] = SPARE - 1;
+			for (uint32_t k = 0; k < c->n_in; k++)
+				c->in[k].flags = c->in[k].space ? HONE_OPERAND_WINDOW : 0;
+			for (uint32_t k = 0; both && k < c->n_out; k++)
+				c->out[k].flags = c->out[k].space ? HONE_OPERAND_WINDOW : 0;
+		}
+	}
+}
+
 bool
 op_cases_init(struct op_cases *cases)
 {
@@ -872,6 +935,7 @@ op_cases_init(struct op_cases *cases)
 	add_reductions(cases);
 	add_loss(cases);
 	add_shape(cases);
+	add_windows(cases);
 	return !cases->too_many;
 }
 

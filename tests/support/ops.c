@@ -145,11 +145,11 @@ put(uint8_t *at, int32_t dtype, double v)
 		memcpy(at, &h, sizeof h);
 		break;
 	case HONE_DTYPE_I32:
-		i = (int32_t)v;
+		i = fabs(v) < 2147483648.0 ? (int32_t)v : INT32_MIN;
 		memcpy(at, &i, sizeof i);
 		break;
 	case HONE_DTYPE_U8:
-		*at = (uint8_t)v;
+		*at = v > -1 && v < 256 ? (uint8_t)v : 0;
 		break;
 	default:
 		memcpy(at, &v, sizeof v);

@@ -6,11 +6,13 @@
  * are neither read nor written), D columns, I in, O out, H heads, G key/value heads, K head
  * width, S segments, V vocabulary, M selected rows.
  *
- * Rules for all: tensors are dense and row-major; "compute" is the program's activation type
- * (f32 or bf16; f64 on reference), "stat" is f32 (f64 when compute is f64); sums are
- * accumulated in f32 or better; every operand may be f32, bf16 or f16 unless said otherwise,
- * and the kernel converts.  With 0 live rows an op over rows writes nothing, and a sum over
- * rows is 0.  Attribute structs only grow at their end: `attr_size` of a command says how
+ * Rules for all: tensors are dense and row-major; "compute" is the program's activation
+ * type (f32 or bf16; f64 on reference), "stat" is f32 (f64 when compute is f64); sums are
+ * accumulated in f32 or better; every operand may be f32, bf16 or f16 unless said
+ * otherwise, and the kernel converts, rounding once, to nearest even.  With 0 live rows an
+ * op over rows writes nothing, and a sum over rows is 0.  An index, label or offset out of
+ * range is the host's fault: it checks the columns that it binds.  max, min and argmax
+ * keep a NaN.  Attribute structs only grow at their end: `attr_size` of a command says how
  * much is there, a backend's table says how much it understands.
  *
  * Memory: output 0 may lie in the memory of operand 0 of unary, unary_back (dy), binary, scale,
@@ -80,7 +82,9 @@ enum hone_op {
 /* MATMUL (a, b [, c]) -> y.  y = op(a, b), plus c where it is given.  c has the shape of y
  * and may be the same memory.  b of NT and NN may be a stored (quantised) weight.
  *   NT: a [N,I] b [O,I] -> [N,O] compute     NN: a [N,O] b [O,I] -> [N,I] compute
- *   TN: a [N,O] b [N,I] -> [O,I] stat; sums over the live rows; A applies to TN only. */
+ *   TN: a [N,O] b [N,I] -> [O,I] stat; sums over the live rows; A applies to TN only.
+ * Where b of NT or NN is of a row space, only its live rows take part: NT leaves the other
+ * columns of y as they are, NN sums over live rows. */
 enum hone_matmul_form { HONE_MATMUL_NT = 0, HONE_MATMUL_NN = 1, HONE_MATMUL_TN = 2 };
 struct hone_attr_matmul {
 	int32_t form; /* enum hone_matmul_form */
@@ -115,8 +119,9 @@ struct hone_attr_unary {
 };
 
 /* BINARY (a, b) -> a o b, shape and type of a.  b has the shape of a, or is a row [D] or
- * [1,D], a column [N,1], or a scalar [1]; nothing else broadcasts.  Comparisons also take two
- * i32 operands, and then give stat. */
+ * [1,D], a column ([N,1], or [N] of the row space), or a scalar [1]; nothing else broadcasts.
+ * Tried in the order same shape, scalar, column, row; a static vector is rather a row.
+ * Comparisons also take two i32 operands, and then give stat. */
 enum hone_binary {
 	HONE_BINARY_ADD = 1,
 	HONE_BINARY_SUB = 2,
@@ -138,7 +143,8 @@ struct hone_attr_scale {
 	double alpha, beta;
 };
 
-/* CAST (x) -> x in another type of the closed list. */
+/* CAST (x) -> x in another type of the closed list.  To i32 and u8: towards zero, then to the
+ * nearest bound of the type; NaN gives 0. */
 struct hone_attr_cast {
 	int32_t dtype;
 	int32_t pad;
@@ -148,7 +154,8 @@ struct hone_attr_cast {
  *   rstd = 1 / sqrt(mean(x^2) + eps), y = x rstd w.
  * RMS_NORM_BACK (dy, x, w, rstd) -> dx.  RMS_NORM_WEIGHT_BACK (dy, x, rstd) -> dw [D] stat.
  * LAYER_NORM (x, w, b) -> (y, mean [N,1], rstd [N,1]).  LAYER_NORM_BACK (dy, x, w, mean,
- * rstd) -> dx.  LAYER_NORM_WEIGHT_BACK (dy, x, mean, rstd) -> (dw [D], db [D]) stat. */
+ * rstd) -> dx.  LAYER_NORM_WEIGHT_BACK (dy, x, mean, rstd) -> (dw [D], db [D]) stat.
+ * Variances are divided by D.  The gradients have no attributes. */
 struct hone_attr_norm {
 	double eps;
 };
@@ -175,12 +182,15 @@ struct hone_attr_rope {
  * Offsets are a row space of their own whose live count is S + 1; kv_ranges has S live rows.
  * Segment s has query rows q_offsets[s]..q_offsets[s+1] and key rows kv_ranges[s][0]..[1] of
  * the key stream (N rows or another row space of L).  Head h uses key head h / (H / G).
- * Prefix rows stand before every segment's keys and are seen by every query.
+ * Prefix rows stand before every segment's keys and are seen by every query, whatever the mask;
+ * they do not count in U.
  * causal: query i of T sees key j of U iff j <= i + (U - T) (ends aligned); window w > 0
- * also asks j > i + (U - T) - w.  softcap c > 0: score = c tanh(score / c) after scale.
- * A query that sees no key gives o = 0, lse = -infinity.
+ * also asks j > i + (U - T) - w, causal or not.  softcap c > 0: score = c tanh(score / c)
+ * after scale.
+ * A query that sees no key, or is in no segment, gives o = 0, lse = -infinity, dq = 0.
  * ATTENTION_BACK (do, q, k, v, o, lse, q_offsets, kv_ranges [, prefix_k, prefix_v])
- *   -> (dq, dk, dv [, dprefix_k, dprefix_v stat]).  Key rows in no range get dk = dv = 0. */
+ *   -> (dq, dk, dv [, dprefix_k, dprefix_v stat]).  Key rows in no range get dk = dv = 0; a row
+ * in several ranges gets the sum.  o and lse are taken as they are given. */
 struct hone_attr_attention {
 	int64_t n_heads, n_kv_heads, head_dim;
 	int64_t window; /* 0 = none */
@@ -195,9 +205,8 @@ struct hone_attr_attention {
  * SCATTER_ADD_ROWS (rows [M,D], index i32 [M]) -> [V,D]: zero, plus row m added to row
  * index[m], in ascending m.  Type: stat when the result is a static table, else type of
  * rows.  `rows` of the attribute is V when static; else `space` is the row space of the result.
- * PUT_ROWS (x [V,D], rows [M,D], index i32 [M]) -> x with row index[m] replaced by row m; the
- * memory of x may be that of the result.  An index out of range is the host's fault: it
- * checks the columns that it binds. */
+ * PUT_ROWS (x [V,D], rows [M,D], index i32 [M]) -> x with row index[m] replaced by row m, in
+ * ascending m; the memory of x may be that of the result. */
 struct hone_attr_rows {
 	int64_t rows;
 	uint32_t space;
@@ -205,10 +214,11 @@ struct hone_attr_rows {
 };
 
 /* SEGMENT_REDUCE (x [N,D], offsets i32 [S+1]) -> [S,D] stat; an empty segment gives 0.
+ * Each column by itself.  S is the live count of the operand that has S rows.
  * SEGMENT_REDUCE_BACK (dy [S,D], x, y, offsets) -> dx [N,D], type of x.  The gradient of max
  * goes to the first row that holds it.
  * SEGMENT_BROADCAST (x [S,D], offsets, like [N,*]) -> [N,D], row i gets the row of its
- * segment. */
+ * segment.  A row of no segment gets 0, here and as dx. */
 enum hone_reduce {
 	HONE_REDUCE_SUM = 1,
 	HONE_REDUCE_MEAN = 2,
@@ -226,15 +236,16 @@ struct hone_attr_reduce {
 
 /* NLL (logits [M,V], labels i32 [M]) -> (nll [M,1] stat, lse [M,1] stat):
  *   nll = (1 - e) (lse - x[label]) + e (lse - mean(x)), e = label_smoothing.
- * A label < 0 gives nll = 0 and no gradient.  NLL_BACK (dnll [M,1], logits, labels, lse)
- * -> dlogits, type of logits, which may be the same memory. */
+ * e = 0 leaves mean(x) out.  A label < 0 gives nll = 0, the row's lse, and dlogits = 0.
+ * NLL_BACK (dnll [M,1], logits, labels, lse) -> dlogits, type of logits, which may be the same
+ * memory. */
 struct hone_attr_nll {
 	double label_smoothing;
 };
 
 /* DROPOUT (x [N,D], keys i32 [N,2]) -> x m / (1 - p).  Column j of row i is kept iff
- * hone_random_uniform(seed, stream ^ step, keys[i], j) >= p, see hone/random.h; seed and step
- * come with the submission.  The backward is the same op on dy. */
+ * hone_random_uniform(seed, stream ^ step, keys[i], j) >= p, both as doubles, see
+ * hone/random.h; seed and step come with the submission.  The backward is the same op on dy. */
 struct hone_attr_dropout {
 	double p;
 	uint64_t stream;
@@ -248,7 +259,8 @@ struct hone_attr_slice {
 
 /* SUM_SQUARES (x) -> [1] stat, in a fixed tree over all elements, accumulated in double.
  * ADAMW (p, g, m, v, hyper f32 [4]) -> (p, m, v), in place; Loshchilov and Hutter 2019 as
- * PyTorch computes it: hyper = {learning rate, 1 - beta1^t, 1 - beta2^t, gradient factor};
+ * PyTorch computes it: hyper = {learning rate, 1 - beta1^t, 1 - beta2^t, gradient factor},
+ * lr = hyper[0] lr_scale;
  *   g *= factor;  p *= 1 - lr wd;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
  *   p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps). */
 struct hone_attr_adamw {
