@@ -125,7 +125,8 @@ hn_instance_destroy(struct hn_instance *instance)
 {
 	if (!instance)
 		return;
-	instance->of->factory->destroy(instance->self);
+	if (instance->of->factory->destroy)
+		instance->of->factory->destroy(instance->self);
 	hn_arena_fini(&instance->arena);
 	free(instance);
 }

@@ -27,6 +27,7 @@
 	}
 #define BLOCK_ELEMS_MAX (1u << 20)
 #define BLOCK_BYTES_MAX (1u << 24)
+#define VALUE_BYTES_MAX (1u << 20)
 #define PARTS_MAX       16
 
 struct member {
@@ -206,8 +207,10 @@ check_factory(const struct hone_factory *factory, struct hn_str *remarks, struct
 		return fail_missing(factory->name, "summary", err);
 	if (!factory->create)
 		return fail_missing(factory->name, "create", err);
-	if (!factory->destroy)
-		return fail_missing(factory->name, "destroy", err);
+	if (factory->options && factory->options->value_bytes > VALUE_BYTES_MAX)
+		return hone_fail(err, HONE_EPLUGIN,
+			"%s.options.value_bytes: found %llu, expected at most %u", factory->name,
+			(unsigned long long)factory->options->value_bytes, VALUE_BYTES_MAX);
 	(void)snprintf(owner, sizeof owner, "%s '%s'", word, factory->name);
 	if (factory->options)
 		st = hn_options_verify(factory->options, owner, err);

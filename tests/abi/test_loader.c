@@ -681,6 +681,25 @@ test_registry_create_that_changes_rounding_is_named(void **state)
 #endif
 }
 
+/* Would catch: a plugin of our own that its users could not load. */
+static void
+test_registry_plugins_of_the_tree_load(void **state)
+{
+	const char *dirs[] = {HONE_BINARY_DIR "/lib/hone"};
+	const struct hn_loader_report *report;
+	struct hn_registry *registry;
+
+	(void)state;
+	if (!hn_path_is_dir(dirs[0]))
+		skip(); /* nothing is built but tests */
+	registry = open_registry(dirs, NULL);
+	report = hn_registry_report(registry);
+	for (size_t i = 0; i < report->n; i++)
+		if (report->entries[i].state != HN_PLUGIN_LOADED || report->entries[i].reason)
+			fail_msg("%s: %s", report->entries[i].path, report->entries[i].reason);
+	hn_registry_destroy(registry);
+}
+
 /* Would catch: a stored format of the tree that the registry cannot give. */
 static void
 test_registry_storage_of_the_tree_is_found(void **state)
@@ -746,6 +765,7 @@ main(void)
 		WITH_PLACE(test_registry_absent_factory_says_why),
 		WITH_PLACE(test_registry_failing_create_names_section),
 		WITH_PLACE(test_registry_create_that_changes_rounding_is_named),
+		cmocka_unit_test(test_registry_plugins_of_the_tree_load),
 		cmocka_unit_test(test_registry_storage_of_the_tree_is_found),
 		cmocka_unit_test(test_host_interfaces_by_id),
 	};
