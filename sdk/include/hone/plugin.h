@@ -55,7 +55,7 @@ struct hone_factory {
 	enum hone_status (*create)(const struct hone_host *host,
 		const struct hone_instance_info *info, const void *values, void **self,
 		struct hone_error *err);
-	void (*destroy)(void *self);
+	void (*destroy)(void *self); /* NULL: nothing to free.  [main] */
 
 	const void *vt; /* the role's table, for instance struct hone_adapter_vt */
 
