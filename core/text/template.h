@@ -78,11 +78,12 @@ enum hone_status hn_template_render_chat(const struct hn_template *tpl, const js
 	struct hn_str *out, struct hn_spans *spans, struct hone_error *err);
 
 /* Renders a whole conversation (no generation prompt), appends it to `out` and says which
- * ranges (in bytes from the start of what was appended) a model learns: each assistant turn's content, its end-of-turn token and what the
- * template puts behind it, in order and disjoint.  How, and what is checked before a range is
- * believed, is at the top of template_chat.c.  Fails with HONE_EUNSUPPORTED when the template
- * does not let one know; a mask is never guessed.  On error `out` and `spans` are as before.
- * A conversation without an assistant turn has no spans and is no error. */
+ * ranges a model learns, in bytes from the start of what was appended: each assistant turn's
+ * content, its end-of-turn token and what the template puts behind it, in order and disjoint.
+ * How, and what is checked before a range is believed, is at the top of template_chat.c.
+ * Fails with HONE_EUNSUPPORTED when the template does not let one know; a mask is never
+ * guessed.  On error `out` and `spans` are as before.  A conversation without an assistant
+ * turn has no spans and is no error. */
 enum hone_status hn_chat_assistant_spans(const struct hn_template *tpl, const json_t *messages,
 	const json_t *vars, const struct hn_template_limits *limits, struct hn_str *out,
 	struct hn_spans *spans, struct hone_error *err);

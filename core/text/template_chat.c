@@ -8,10 +8,10 @@
  *               taken; the last of a turn grows to the turn's end where that is known.
  *   prefix      With F the whole text, R(k) the text of the first k messages and R+(k) the
  *               same with the generation prompt: turn i is [|R+(i)|, |R(i+1)|), if both are
- *               beginnings of F.  Where the template has no generation prompt, so that
- *               R+(i) = R(i), the content must begin there, or a header would be learned.
- *   sentinel    For templates whose earlier text depends on later messages (a system prompt
- *               that moves into the last user's turn).  The contents of all assistant turns
+ *               beginnings of F.  Not where the template has no generation prompt, so that
+ *               R+(i) = R(i): a header could stand there, which must not be learned.
+ *   sentinel    For those, and for templates whose earlier text depends on later messages (a
+ *               system prompt that moves into the last user's turn).  The contents of all assistant turns
  *               are replaced by unique words; F must equal that text with the contents (or
  *               the stripped contents) put back in their places.  What belongs to the turn
  *               before and behind its content is what stands there when the conversation
@@ -241,19 +241,17 @@ turn_by_prefix(const struct chat *chat, size_t i, struct hn_span *out)
 	if (end == SIZE_MAX || end <= begin)
 		return false;
 	*out = (struct hn_span){.begin = begin, .end = end, .message = (int64_t)i};
-	if (content.kind != TV_STR)
-		return prefix_len(chat, i, false) != begin;
-	if (!holds_content(chat, i, begin, end))
+	if (prefix_len(chat, i, false) == begin)
 		return false;
+	if (content.kind != TV_STR)
+		return true;
+	/* Something must stand behind the content. */
 	said = strip(&content, TEXT_BOTH);
 	text = tv_str(chat->full + begin, end - begin);
-	/* Nothing behind the content. */
-	if (said.len <= text.len && !memcmp(text.text + text.len - said.len, said.text, said.len) &&
-		said.len)
-		return false;
-	text = strip(&text, TEXT_LEFT);
-	return starts_with(text.text, text.len, said.text, said.len) ||
-		prefix_len(chat, i, false) != begin;
+	return holds_content(chat, i, begin, end) &&
+		!(said.len &&
+			text_find(text.text, text.len, 0, said.text, said.len) ==
+				(size_t)text.len - said.len);
 }
 
 /* ---- sentinel ---- */
