@@ -35,8 +35,8 @@ struct hn_template;
 struct hn_template_limits {
 	uint64_t out_bytes; /* 16 MiB */
 	uint64_t steps;     /* 1e6: nodes evaluated, and one per 128 bytes that are moved */
-	uint64_t mem_bytes; /* 128 MiB: all values made while rendering, freed at its end */
-	int32_t depth;      /* 400: nested expressions, blocks and macro calls */
+	uint64_t mem_bytes; /* 128 MiB (at most 2 GiB): all values, freed at the end */
+	int32_t depth;      /* 400, and at most that: nested expressions, blocks, macro calls */
 	int64_t now;        /* what strftime_now formats: seconds since 1970-01-01 UTC.  Given
 	                     * by the caller and never the clock, so that runs repeat. */
 };
@@ -78,11 +78,12 @@ enum hone_status hn_template_render_chat(const struct hn_template *tpl, const js
 	struct hn_str *out, struct hn_spans *spans, struct hone_error *err);
 
 /* Renders a whole conversation (no generation prompt), appends it to `out` and says which
- * ranges a model learns: each assistant turn's content, its end-of-turn token and what the
- * template puts behind it, in order and disjoint.  How, and what is checked before a range is
- * believed, is at the top of template_chat.c.  Fails with HONE_EUNSUPPORTED when the template
- * does not let one know; a mask is never guessed.  On error `out` and `spans` are as before.
- * A conversation without an assistant turn has no spans and is no error. */
+ * ranges a model learns, in bytes from the start of what was appended: each assistant turn's
+ * content, its end-of-turn token and what the template puts behind it, in order and disjoint.
+ * How, and what is checked before a range is believed, is at the top of template_chat.c.
+ * Fails with HONE_EUNSUPPORTED when the template does not let one know; a mask is never
+ * guessed.  On error `out` and `spans` are as before.  A conversation without an assistant
+ * turn has no spans and is no error. */
 enum hone_status hn_chat_assistant_spans(const struct hn_template *tpl, const json_t *messages,
 	const json_t *vars, const struct hn_template_limits *limits, struct hn_str *out,
 	struct hn_spans *spans, struct hone_error *err);

@@ -8,16 +8,21 @@
  *               taken; the last of a turn grows to the turn's end where that is known.
  *   prefix      With F the whole text, R(k) the text of the first k messages and R+(k) the
  *               same with the generation prompt: turn i is [|R+(i)|, |R(i+1)|), if both are
- *               beginnings of F.  Where the template has no generation prompt, so that
- *               R+(i) = R(i), the content must begin there, or a header would be learned.
- *   sentinel    For templates whose earlier text depends on later messages (a system prompt
- *               that moves into the last user's turn).  The contents of all assistant turns
+ *               beginnings of F.  Not where the template has no generation prompt, so that
+ *               R+(i) = R(i): a header could stand there, which must not be learned.
+ *   sentinel    For those, and for templates whose earlier text depends on later messages (a
+ *               system prompt that moves into the last user's turn).  The contents of all assistant turns
  *               are replaced by unique words; F must equal that text with the contents (or
  *               the stripped contents) put back in their places.  What belongs to the turn
  *               before and behind its content is what stands there when the conversation
  *               ends with it, and has to stand there in F too.
  *
- * A turn behind whose content nothing stands is refused: a model would never learn to stop.
+ * A template may close the whole text with eos_token whoever spoke last; then R ends with it
+ * and F goes on instead, and R without it is compared.
+ *
+ * Refused are a turn behind whose content nothing stands (a model would never learn to stop)
+ * and a turn without the last line of its content (the template has dropped or changed what
+ * was said; text before the last line may go, as thoughts do).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -107,16 +112,56 @@ is_prefix(const struct hn_str *text, const char *of, size_t len)
 	return text->len <= len && (!text->len || !memcmp(of, text->text, text->len));
 }
 
-/* |R(n)| or |R+(n)| when it is a beginning of F, else SIZE_MAX. */
+/* The eos_token of the variables, or the empty text. */
+static struct tv
+eos_token(const struct chat *chat)
+{
+	const json_t *eos = json_object_get(chat->vars, "eos_token");
+
+	return json_is_string(eos) ? tv_str(json_string_value(eos), json_string_length(eos))
+				   : tv_str("", 0);
+}
+
+static bool
+ends_with(const struct hn_str *text, const struct tv *end)
+{
+	return end->len && text->len >= end->len &&
+		!memcmp(text->text + text->len - end->len, end->text, end->len);
+}
+
+/* Does the template close the text of the first n messages with eos_token, too? */
+static bool
+is_closed_with_eos(const struct chat *chat, size_t n)
+{
+	const struct tv eos = eos_token(chat);
+	struct hn_str text = {0};
+	bool is_closed =
+		render_first(chat, chat->messages, n, false, &text) && ends_with(&text, &eos);
+
+	hn_str_fini(&text);
+	return is_closed;
+}
+
+/* |R(n)| or |R+(n)| when it is a beginning of F, else SIZE_MAX.  A closing eos_token that
+ * stands behind every last speaker does not count. */
 static size_t
 prefix_len(const struct chat *chat, size_t n, bool prompt)
 {
+	const struct tv eos = eos_token(chat);
 	struct hn_str text = {0};
 	size_t len = SIZE_MAX;
 
-	if (render_first(chat, chat->messages, n, prompt, &text) &&
-		is_prefix(&text, chat->full, chat->full_len))
-		len = text.len;
+	if (render_first(chat, chat->messages, n, prompt, &text)) {
+		if (is_prefix(&text, chat->full, chat->full_len)) {
+			len = text.len;
+		} else if (!prompt && n > 0 && ends_with(&text, &eos)) {
+			text.len -= eos.len;
+			if (is_prefix(&text, chat->full, chat->full_len) &&
+				(is_closed_with_eos(chat, n - 1) ||
+					is_closed_with_eos(chat, n + 1)))
+				len = text.len;
+		}
+	}
 	hn_str_fini(&text);
 	return len;
 }
@@ -154,6 +199,26 @@ starts_with(const char *text, size_t len, const char *prefix, size_t n)
 	return n <= len && !memcmp(text, prefix, n);
 }
 
+/* Is the last line of what message i says within [begin, end) of F? */
+static bool
+holds_content(const struct chat *chat, size_t i, size_t begin, size_t end)
+{
+	const struct tv content = content_of(chat->messages, i);
+	struct tv line;
+	const char *newline;
+
+	if (content.kind != TV_STR)
+		return true;
+	line = strip(&content, TEXT_BOTH);
+	newline = line.len ? memrchr(line.text, '\n', line.len) : NULL;
+	if (newline) {
+		line.len -= (uint32_t)(newline + 1 - line.text);
+		line.text = newline + 1;
+		line = strip(&line, TEXT_BOTH);
+	}
+	return text_find(chat->full + begin, end - begin, 0, line.text, line.len) != SIZE_MAX;
+}
+
 static void
 span_push(struct hn_spans *spans, size_t begin, size_t end, size_t message)
 {
@@ -176,17 +241,17 @@ turn_by_prefix(const struct chat *chat, size_t i, struct hn_span *out)
 	if (end == SIZE_MAX || end <= begin)
 		return false;
 	*out = (struct hn_span){.begin = begin, .end = end, .message = (int64_t)i};
+	if (prefix_len(chat, i, false) == begin)
+		return false;
 	if (content.kind != TV_STR)
-		return prefix_len(chat, i, false) != begin;
+		return true;
+	/* Something must stand behind the content. */
 	said = strip(&content, TEXT_BOTH);
 	text = tv_str(chat->full + begin, end - begin);
-	/* Nothing behind the content. */
-	if (said.len <= text.len && !memcmp(text.text + text.len - said.len, said.text, said.len) &&
-		said.len)
-		return false;
-	text = strip(&text, TEXT_LEFT);
-	return starts_with(text.text, text.len, said.text, said.len) ||
-		prefix_len(chat, i, false) != begin;
+	return holds_content(chat, i, begin, end) &&
+		!(said.len &&
+			text_find(text.text, text.len, 0, said.text, said.len) ==
+				(size_t)text.len - said.len);
 }
 
 /* ---- sentinel ---- */
@@ -442,6 +507,7 @@ spans_of_blocks(const struct chat *chat, const struct hn_spans *blocks, struct h
 			"assistant's turn: nothing could be learned");
 	for (size_t i = 0; i < n; i++) {
 		struct hn_span *latest = NULL;
+		bool is_held = false;
 		size_t begin, end;
 
 		if (!is_assistant(json_array_get(chat->messages, i)))
@@ -453,9 +519,12 @@ spans_of_blocks(const struct chat *chat, const struct hn_spans *blocks, struct h
 				continue;
 			latest = &spans->items[k];
 			latest->message = (int64_t)i;
+			is_held = is_held || holds_content(chat, i, latest->begin, latest->end);
 		}
 		if (latest && (latest + 1 == spans->items + spans->n || latest[1].begin >= end))
 			latest->end = end;
+		if (latest && !is_held)
+			return refuse_turn(i, err);
 	}
 	return HONE_OK;
 }

@@ -17,6 +17,7 @@ import datetime
 import glob
 import json
 import os
+import random
 
 import jinja2
 import jinja2.ext
@@ -169,12 +170,29 @@ MASKS = {
 MASKED = ["one", "two", "system", "empty_system", "unicode", "same", "long", "ends_with_user"]
 
 
+def random_conversations():
+    """Texts with what masks trip over: blanks, special tokens, repeats, Unicode."""
+    rng = random.Random(7)
+    pieces = ["a", "Yes", " ", "\n", "é", "你好", "👋🏽", "</s>", "<|im_end|>", "<s>", "[/INST]", "hnSaid0x1x",
+              "{{ x }}", "\t", "%", "\"", "'", "\\", "<|user|>", "\u00a0", "0", "Answer", "<end>", "e\u0301"]
+    out = []
+    for _ in range(10):
+        messages = [system(rng.choice(["", "Be.", " s "]))] if rng.random() < 0.5 else []
+        for _ in range(rng.randint(1, 4)):
+            for make in (user, said):
+                messages.append(make("".join(rng.choices(pieces, k=rng.randint(1, 9)))))
+        out.append(messages)
+    return out
+
+
 def mask_cases(name):
+    named = [(key, CONVERSATIONS[key]) for key in MASKED]
+    named += [(f"random{i}", m) for i, m in enumerate(random_conversations())]
     change, before, behind = MASKS[name]
-    return [{"messages": CONVERSATIONS[key], "name": key,
+    return [{"messages": messages, "name": key,
              "learned": [before + change(m["content"]) + behind
-                         for m in CONVERSATIONS[key] if m["role"] == "assistant"]}
-            for key in MASKED]
+                         for m in messages if m["role"] == "assistant"]}
+            for key, messages in named]
 
 
 def write(path, data):

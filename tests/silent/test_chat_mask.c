@@ -168,6 +168,12 @@ test_chat_mask_that_cannot_be_known_is_refused(void **state)
 		/* only the last turn has no end: earlier tails are not known from it */
 		"{{ messages | length }}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
 		"{% if not loop.last %}</s>{% endif %}{% endfor %}",
+		/* the content is dropped, with and without generation blocks */
+		"{% for m in messages %}<{{ m.role }}>{% for p in m.content if p.text %}{{ p.text "
+		"}}"
+		"{% endfor %}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+		"{% for m in messages %}<{{ m.role }}>{% generation %}</s>{% endgeneration %}"
+		"{% endfor %}",
 		/* generation blocks that mark nothing */
 		"{% for m in messages %}{{ m.content }}</s>{% generation %}{% endgeneration %}"
 		"{% endfor %}",
@@ -196,6 +202,22 @@ test_chat_mask_when_earlier_text_changes_is_found_by_content(void **state)
 				 TWO_TURNS, out, sizeof out),
 		HONE_OK);
 	assert_string_equal(out, "one</s>\n|two</s>\n|");
+}
+
+/* Would catch a template like Phi-3's, which closes the text with eos_token whoever speaks
+ * last, and whose earlier turns would be refused or would learn the next header's start. */
+static void
+test_chat_mask_of_a_text_closed_with_eos_ends_before_the_next_header(void **state)
+{
+	char out[256];
+
+	(void)state;
+	assert_int_equal(
+		mask_of("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+			"{{ '<|assistant|>' if add_generation_prompt else eos_token }}",
+			TWO_TURNS, out, sizeof out),
+		HONE_OK);
+	assert_string_equal(out, "one<|end|>|two<|end|></s>|");
 }
 
 /* Would catch a mask that stops at the block's end and leaves out what stands behind it, or
@@ -235,6 +257,8 @@ main(void)
 		cmocka_unit_test(test_chat_mask_of_each_template_is_what_was_said),
 		cmocka_unit_test(test_chat_mask_that_cannot_be_known_is_refused),
 		cmocka_unit_test(test_chat_mask_when_earlier_text_changes_is_found_by_content),
+		cmocka_unit_test(
+			test_chat_mask_of_a_text_closed_with_eos_ends_before_the_next_header),
 		cmocka_unit_test(test_chat_mask_of_generation_blocks_grows_to_the_turns_end),
 		cmocka_unit_test(test_chat_mask_without_assistant_is_empty),
 	};
