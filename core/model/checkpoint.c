@@ -2,6 +2,12 @@
  * checkpoint.c - what a path is, and what is missing when it is not a model.
  *
  * Content decides, never only the name: a file that begins with "GGUF" is GGUF.
+ *
+ *     folder with config.json and safetensors   Hugging Face
+ *     file that begins with "GGUF"              GGUF
+ *     folder with a .gguf only                  refused: names the file to give instead
+ *     folder with pytorch_model.bin only        refused: pickle runs code; convert it
+ *     .safetensors alone                        tensors only, no model
  */
 #include "model/checkpoint.h"
 
@@ -20,6 +26,7 @@ hn_checkpoint_close(struct hn_checkpoint *checkpoint)
 	memset(checkpoint, 0, sizeof *checkpoint);
 }
 
+/* Only for the message: these files are never opened. */
 static bool
 is_pickle_name(const char *name)
 {
@@ -60,6 +67,7 @@ fail_folder(const char *folder, const char *lacks, struct hone_error *err)
 		"there is no %s in it, and no .gguf file; is this the model's folder?", lacks);
 }
 
+/* An unreadable file is no GGUF; who opens it next gives the reason. */
 static bool
 is_gguf(const char *path)
 {
@@ -73,6 +81,7 @@ is_gguf(const char *path)
 	return is;
 }
 
+/* Works for adapters too: one file, no config.json. */
 enum hone_status
 hn_tensors_open(struct hn_tensor_file *file, const char *path, struct hone_error *err)
 {
@@ -117,6 +126,7 @@ check_tie(const struct hn_checkpoint *checkpoint, struct hone_error *err)
 		"or remove lm_head.weight");
 }
 
+/* The configuration first: it is small, and its errors are the plainer ones. */
 static enum hone_status
 open_folder(struct hn_checkpoint *made, struct hone_error *err)
 {
@@ -133,6 +143,7 @@ open_folder(struct hn_checkpoint *made, struct hone_error *err)
 	return st ? st : check_tie(made, err);
 }
 
+/* A safetensors file alone does not say what model it is. */
 static enum hone_status
 open_file(struct hn_checkpoint *made, struct hone_error *err)
 {

@@ -29,6 +29,7 @@ positive(const struct hn_model_config *config, const char *key, int64_t max, int
 	return HONE_OK;
 }
 
+/* Limits far above every model and far below what could overflow in a product of three. */
 static enum hone_status
 check_sizes(const struct hn_model_config *config, struct hone_error *err)
 {
@@ -51,6 +52,8 @@ check_sizes(const struct hn_model_config *config, struct hone_error *err)
 	return st;
 }
 
+/* Grouped-query attention shares one key head among heads / kv_heads heads: it must come out even.
+ * With a head_dim of its own (Qwen3) the width of the model need not be a multiple. */
 static enum hone_status
 check_heads(const struct hn_model_config *config, struct hone_error *err)
 {
@@ -87,6 +90,8 @@ check_above_zero(const struct hn_model_config *config, const char *key, struct h
 	return st;
 }
 
+/* Whether an architecture implements the scaling is its own to say; one that nobody has heard of
+ * must not be left out in silence, which is what costs others their long contexts. */
 static enum hone_status
 check_rope(const struct hn_model_config *config, struct hone_error *err)
 {
@@ -110,6 +115,7 @@ check_rope(const struct hn_model_config *config, struct hone_error *err)
 		type);
 }
 
+/* Everything here holds for every family.  Keys that are absent pass. */
 enum hone_status
 hn_model_config_check(const struct hn_model_config *config, struct hone_error *err)
 {
@@ -126,6 +132,8 @@ hn_model_config_check(const struct hn_model_config *config, struct hone_error *e
 	return st;
 }
 
+/* auto_map is mentioned only here: a model that is known natively is read whether or not its
+ * folder brings code. */
 enum hone_status
 hn_model_config_fail_unknown(const struct hn_model_config *config, const char *const *known,
 	size_t n, struct hone_error *err)

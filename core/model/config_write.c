@@ -3,7 +3,8 @@
  *
  * The document goes out with the keys it came in with, in their order; only the element type
  * is replaced.  Floats are printed with the fewest digits that read back the same and always
- * look like floats (100000.0), because transformers 5 checks types.
+ * look like floats (100000.0), because transformers 5 checks types.  jansson's own writer
+ * prints 1e-05 with seventeen digits and another exponent.
  */
 #include <jansson.h>
 #include <string.h>
@@ -23,6 +24,7 @@ put_real(struct hn_str *out, double value)
 		hn_str_puts(out, ".0");
 }
 
+/* Two spaces a level, as json.dumps(indent=2) writes it. */
 static void
 put_line(struct hn_str *out, int depth)
 {
@@ -33,6 +35,7 @@ put_line(struct hn_str *out, int depth)
 
 static bool put_value(struct hn_str *out, json_t *value, int depth);
 
+/* Members in the order in which they were read. */
 static bool
 put_object(struct hn_str *out, json_t *object, int depth)
 {
@@ -58,6 +61,7 @@ put_object(struct hn_str *out, json_t *object, int depth)
 	return true;
 }
 
+/* One element a line, as Python does. */
 static bool
 put_array(struct hn_str *out, json_t *array, int depth)
 {
@@ -77,6 +81,7 @@ put_array(struct hn_str *out, json_t *array, int depth)
 	return true;
 }
 
+/* False when the depth is above the limit; `out` is then worthless. */
 static bool
 put_value(struct hn_str *out, json_t *value, int depth)
 {
@@ -107,6 +112,7 @@ put_value(struct hn_str *out, json_t *value, int depth)
 	return true;
 }
 
+/* The copy is shallow: only a member of the top level is replaced. */
 enum hone_status
 hn_model_config_render(const struct hn_model_config *config, const char *dtype, struct hn_str *out,
 	struct hone_error *err)

@@ -1,13 +1,29 @@
 /*
  * gguf.c - the GGUF reader.
  *
+ * Where the bytes are, with A the alignment:
+ *
+ *     0             "GGUF", u32 version, u64 n_tensors, u64 n_kv
+ *     24            n_kv times: string key, u32 type, value
+ *     ...           n_tensors times: string name, u32 n_dims, u64 ne[n_dims], u32 type, u64 offset
+ *     next A        the data; tensor i at data + offset[i], and offset[i] is a multiple of A
+ *
  * A cursor with checked reads walks header, metadata and tensor infos once.  Every count is
  * bounded by the bytes that are left before anything is stored: a metadata entry takes at
  * least 14 bytes, a tensor info at least 33.  Arrays stay in the mapping; they are walked
  * once, so that later readers (hn_meta_next) need no error path.
  *
  * Tensor data follow each other in the listed order, each padded to general.alignment (32
- * when absent), as llama.cpp demands: so no two tensors overlap and none lies outside.
+ * when absent), as llama.cpp demands: so no two tensors overlap and none lies outside.  The
+ * padding behind the last tensor may be missing: no byte of a tensor is in it.
+ *
+ * Limits of the format: names have at most 63 bytes (ggml's tensors keep them in 64), keys at
+ * most 65535, tensors 1 to 4 dimensions.  Ours: no dimension is 0, and an alignment is at
+ * most a mebibyte.  Version 2 differs from 3 only in that big-endian files exist in 3;
+ * version 1 had 32-bit counts and is not met any more.
+ *
+ * A type that is in the table but that nobody here decodes is no error: `hone inspect` shows
+ * the file, and the loader refuses with the tensor's name (hn_tensor_check_decodable).
  */
 #include "model/gguf.h"
 
@@ -83,12 +99,14 @@ HONE_PRINTF(2, 3) static enum hone_status fail(const struct reader *r, const cha
 		(unsigned long long)r->at, text);
 }
 
+/* Bytes behind the cursor; at <= n always holds, so this never wraps. */
 static uint64_t
 left(const struct reader *r)
 {
 	return r->n - r->at;
 }
 
+/* Lengths, counts, dimensions, offsets. */
 static enum hone_status
 read_u64(struct reader *r, uint64_t *out)
 {
@@ -131,6 +149,7 @@ read_string(struct reader *r, const char *what, const char **out, uint64_t *len)
 
 /* ---- metadata ---- */
 
+/* A bool other than 0 and 1 is the first sign of a cursor that went astray. */
 static enum hone_status
 check_bools(const struct reader *r, const uint8_t *bytes, uint64_t n, const char *key)
 {
@@ -140,6 +159,8 @@ check_bools(const struct reader *r, const uint8_t *bytes, uint64_t n, const char
 	return HONE_OK;
 }
 
+/* The view is kept, not the elements: a vocabulary of 150,000 strings costs one walk here and no
+ * memory.  The bound is by division, because the product of count and size may wrap. */
 static enum hone_status
 read_array(struct reader *r, const char *key, struct hn_meta *meta)
 {
@@ -176,6 +197,7 @@ read_array(struct reader *r, const char *key, struct hn_meta *meta)
 	return st;
 }
 
+/* All fixed-size types; hn_meta_scalar knows their widths. */
 static enum hone_status
 read_scalar(struct reader *r, const char *key, uint32_t type, struct hn_meta *meta)
 {
@@ -187,6 +209,7 @@ read_scalar(struct reader *r, const char *key, uint32_t type, struct hn_meta *me
 	return HONE_OK;
 }
 
+/* One entry.  The key is copied to a short buffer for messages only. */
 static enum hone_status
 read_kv(struct reader *r)
 {
@@ -223,6 +246,7 @@ read_kv(struct reader *r)
 
 /* ---- tensors ---- */
 
+/* Innermost first in the file, outermost first in hn_tensor_info. */
 static enum hone_status
 read_dims(struct reader *r, const char *name, struct hn_tensor_info *tensor)
 {
@@ -336,6 +360,7 @@ place(struct reader *r, size_t idx, uint64_t offset, uint64_t data, uint32_t ali
 	return HONE_OK;
 }
 
+/* Read behind the metadata, whatever its place among them. */
 static enum hone_status
 read_alignment(const struct reader *r, uint32_t *out)
 {
@@ -354,6 +379,7 @@ read_alignment(const struct reader *r, uint32_t *out)
 	return HONE_OK;
 }
 
+/* Infos first, then places: where the data begin depends on the length of all infos. */
 static enum hone_status
 read_tensors(struct reader *r, uint64_t n)
 {
@@ -380,6 +406,7 @@ read_tensors(struct reader *r, uint64_t n)
 
 /* ---- the file ---- */
 
+/* A big-endian file has its version's bytes reversed, so its low half is zero. */
 static enum hone_status
 read_version(struct reader *r)
 {
@@ -404,6 +431,7 @@ read_version(struct reader *r)
 	return HONE_OK;
 }
 
+/* Counts are bounded by the smallest entry that they could stand for, before anything is made. */
 static enum hone_status
 read_file(struct reader *r)
 {

@@ -1,9 +1,16 @@
 /*
  * gguf_config.c - the hyper-parameters of a GGUF file under Hugging Face's names.
  *
- *     llama.embedding_length       hidden_size            llama.rope.freq_base    rope_theta
- *     llama.block_count            num_hidden_layers      llama.context_length    max_position_embeddings
- *     llama.feed_forward_length    intermediate_size      llama.attention.*       heads, rms_norm_eps
+ *     llama.embedding_length                   hidden_size
+ *     llama.block_count                        num_hidden_layers
+ *     llama.feed_forward_length                intermediate_size
+ *     llama.context_length                     max_position_embeddings
+ *     llama.attention.head_count               num_attention_heads
+ *     llama.attention.head_count_kv            num_key_value_heads (absent: all heads)
+ *     llama.attention.key_length               head_dim (absent: width / heads)
+ *     llama.attention.layer_norm_rms_epsilon   rms_norm_eps
+ *     llama.rope.freq_base                     rope_theta (absent: 10000)
+ *     llama.rope.scaling.{type,factor}         rope_scaling
  *
  * What GGUF keeps in tensors is read from them: the vocabulary's size from token_embd, tied
  * embeddings from the absence of output.weight, biases from their presence, and llama3's
@@ -33,6 +40,7 @@ struct derive {
 	struct hone_error *err;
 };
 
+/* Both parts are bounded, so a hostile architecture name is cut and then simply not found. */
 static const char *
 key_of(const struct derive *d, const char *suffix, char out[128])
 {
@@ -62,6 +70,7 @@ take_i64(const struct derive *d, const char *suffix, const char *name, int64_t a
 	return st;
 }
 
+/* The same for floats above 0. */
 static enum hone_status
 take_f64(const struct derive *d, const char *suffix, const char *name, double absent)
 {
@@ -91,6 +100,7 @@ doc_i64(const struct derive *d, const char *name)
 
 /* ---- sizes ---- */
 
+/* key_length stands there only where it is not width / heads. */
 static enum hone_status
 derive_sizes(const struct derive *d)
 {
@@ -284,6 +294,8 @@ derive_token_ids(const struct derive *d)
 			json_pack("[I, I]", (json_int_t)eos, (json_int_t)eot));
 }
 
+/* What GGUF leaves out because llama.cpp has it in code.  The first three follow from which
+ * tensors there are. */
 static void
 derive_llama_constants(const struct derive *d)
 {
@@ -309,6 +321,7 @@ derive_llama_constants(const struct derive *d)
 	(void)json_object_set_new(d->doc, "use_cache", json_true());
 }
 
+/* In an order in which each part finds in the document what it needs. */
 static enum hone_status
 derive_llama(const struct derive *d, bool *has_rope_freqs)
 {
@@ -331,6 +344,7 @@ derive_llama(const struct derive *d, bool *has_rope_freqs)
 	return HONE_OK;
 }
 
+/* Errors are collected in a local struct, because absent keys with a default fill it on the way. */
 enum hone_status
 hn_model_config_from_gguf(
 	struct hn_model_config *config, const struct hn_tensor_file *gguf, struct hone_error *err)
@@ -372,6 +386,8 @@ hn_model_config_from_gguf(
 
 /* ---- what else metadata says ---- */
 
+/* The repository of this model, not of the one it was made from (general.base_model.*): an adapter
+ * trained here fits this one. */
 const char *
 hn_gguf_repository(const struct hn_tensor_file *gguf)
 {
@@ -404,6 +420,7 @@ is_bad_byte_token(const struct hn_meta_value *token)
 	return !memchr(digits, token->string[3], 16) || !memchr(digits, token->string[4], 16);
 }
 
+/* Absent arrays are fine: byte-level vocabularies have no scores. */
 static enum hone_status
 check_token_array(const struct hn_tensor_file *gguf, const char *key, int32_t type, uint64_t n,
 	struct hone_error *err)
@@ -420,6 +437,7 @@ check_token_array(const struct hn_tensor_file *gguf, const char *key, int32_t ty
 	return st;
 }
 
+/* A NaN would make the order of merges depend on the sort. */
 static enum hone_status
 check_scores(const struct hn_tensor_file *gguf, struct hone_error *err)
 {
@@ -436,6 +454,7 @@ check_scores(const struct hn_tensor_file *gguf, struct hone_error *err)
 	return HONE_OK;
 }
 
+/* What the tokenizer takes for granted when it reads the arrays side by side. */
 enum hone_status
 hn_gguf_check_tokens(const struct hn_tensor_file *gguf, struct hone_error *err)
 {

@@ -4,6 +4,15 @@
  * Two copies of the document are kept: as stored, and neutral.  Getters read the neutral
  * one; nothing of it is ever written, so an export of a Hugging Face folder has the keys
  * that the folder had.
+ *
+ *     transformers 5                          neutral
+ *     rope_parameters.rope_theta              rope_theta
+ *     rope_parameters {rope_type, factor...}  rope_scaling, unless the type is "default"
+ *     dtype                                   torch_dtype
+ *     rope_scaling.type (older files)         rope_scaling.rope_type
+ *
+ * What is there under the neutral name is never overwritten.  Configurations that nest one
+ * part per modality (text_config) are read by path: "text_config.hidden_size".
  */
 #include "model/hf_config.h"
 
@@ -15,6 +24,7 @@
 #define CONFIG_BYTES_MAX (UINT64_C(16) << 20)
 #define KEY_BYTES_MAX    255
 
+/* json_decref takes NULL. */
 void
 hn_model_config_close(struct hn_model_config *config)
 {
@@ -45,6 +55,7 @@ split_rope_parameters(json_t *doc)
 	(void)json_object_set_new(doc, "rope_scaling", scaling);
 }
 
+/* What two versions of transformers spell differently, under the older name. */
 static void
 neutralize(json_t *doc)
 {
@@ -58,6 +69,8 @@ neutralize(json_t *doc)
 		(void)json_object_set(doc, "torch_dtype", dtype);
 }
 
+/* Duplicate keys are refused: which of two values counts differs between JSON readers, so a
+ * configuration with both means two things. */
 enum hone_status
 hn_model_config_parse(struct hn_model_config *config, const char *text, size_t n, const char *path,
 	struct hone_error *err)
@@ -86,6 +99,7 @@ hn_model_config_parse(struct hn_model_config *config, const char *text, size_t n
 	return st;
 }
 
+/* Bounded: no configuration has 16 MiB. */
 enum hone_status
 hn_model_config_open(struct hn_model_config *config, const char *path, struct hone_error *err)
 {
@@ -136,6 +150,7 @@ find(const struct hn_model_config *config, const char *key)
 	return json_is_null(at) ? NULL : at;
 }
 
+/* Filled although the caller may go on with a default: then nobody reads it. */
 static enum hone_status
 fail_absent(const struct hn_model_config *config, const char *key, struct hone_error *err)
 {
@@ -164,6 +179,7 @@ hn_config_i64(
 	return HONE_OK;
 }
 
+/* A whole number is a number: "rope_theta": 10000 is how most files write it. */
 enum hone_status
 hn_config_f64(
 	const struct hn_model_config *config, const char *key, double *out, struct hone_error *err)
@@ -206,6 +222,7 @@ hn_config_string(const struct hn_model_config *config, const char *key, const ch
 	return HONE_OK;
 }
 
+/* The four *_or functions: null counts as absent, as in transformers. */
 enum hone_status
 hn_config_i64_or(const struct hn_model_config *config, const char *key, int64_t absent,
 	int64_t *out, struct hone_error *err)
@@ -252,6 +269,7 @@ hn_config_has(const struct hn_model_config *config, const char *key)
 	return find(config, key) != NULL;
 }
 
+/* For lists of layers' kinds, labels and the like. */
 int64_t
 hn_config_count(const struct hn_model_config *config, const char *key)
 {
@@ -262,6 +280,7 @@ hn_config_count(const struct hn_model_config *config, const char *key)
 	return json_is_object(found) ? (int64_t)json_object_size(found) : -1;
 }
 
+/* *n may exceed cap; the caller sees that something was left out. */
 enum hone_status
 hn_config_i64s(const struct hn_model_config *config, const char *key, int64_t *out, size_t cap,
 	size_t *n, struct hone_error *err)

@@ -2,6 +2,11 @@
  * inspect.c - a model file described as text or JSON.
  *
  * Long arrays (vocabularies) are described by type and count, with their first elements.
+ * The document of JSON has the keys schema, path, format, version (GGUF), files, config (a
+ * folder's config.json), metadata {key: {type, value} or {type, of, count, first}}, tensors
+ * [{name, type, shape, bytes}] and totals {tensors, parameters, bytes}.  Keys are only ever
+ * added; tests/unit/test_inspect.c holds us to it.
+ *
  * Text from the file is escaped, so that no control character of a stranger's file reaches
  * the terminal.
  */
@@ -18,6 +23,7 @@
 
 /* ---- values ---- */
 
+/* JSON has no NaN and no infinity. */
 static void
 put_number(struct hn_str *out, double value)
 {
@@ -73,6 +79,7 @@ put_first(struct hn_str *out, const struct hn_meta *meta)
 
 /* ---- JSON ---- */
 
+/* The type is part of the promise: a script can tell u32 from f32 without guessing. */
 static void
 put_json_meta(struct hn_str *out, const struct hn_meta *meta)
 {
@@ -90,6 +97,7 @@ put_json_meta(struct hn_str *out, const struct hn_meta *meta)
 	hn_str_putc(out, '}');
 }
 
+/* One tensor a line: such documents are looked at with grep. */
 static void
 put_json_tensor(struct hn_str *out, const struct hn_tensor_info *tensor)
 {
@@ -100,6 +108,7 @@ put_json_tensor(struct hn_str *out, const struct hn_tensor_info *tensor)
 	hn_str_printf(out, ", \"bytes\": %llu}", (unsigned long long)tensor->n_bytes);
 }
 
+/* Written by hand and not through a tree: the order of keys is the order of reading. */
 void
 hn_inspect_json(const struct hn_tensor_file *file, const char *config_text, struct hn_str *out)
 {
@@ -154,6 +163,7 @@ put_text(struct hn_str *out, const char *text, size_t n)
 	hn_str_fini(&json);
 }
 
+/* Width counts bytes; names in files are ASCII in practice. */
 static void
 put_padded(struct hn_str *out, const char *text, size_t width)
 {
@@ -178,6 +188,7 @@ put_grouped(struct hn_str *out, uint64_t n)
 	}
 }
 
+/* One line each, whatever the value holds. */
 static void
 put_text_meta(struct hn_str *out, const struct hn_meta *meta, size_t width)
 {
@@ -237,6 +248,7 @@ most(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+/* Totals first: they are what people look for, and the list of tensors is long. */
 void
 hn_inspect_text(const struct hn_tensor_file *file, const char *config_text, struct hn_str *out)
 {
@@ -287,6 +299,7 @@ read_config(const char *path, struct hn_str *text, bool *has, struct hone_error 
 	return st;
 }
 
+/* Needs no architecture, no plugin and no configuration. */
 enum hone_status
 hn_inspect(const char *path, bool as_json, struct hn_str *out, struct hone_error *err)
 {

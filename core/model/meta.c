@@ -2,7 +2,14 @@
  * meta.c - typed reading of a tensor file's metadata.
  *
  * Values keep the type that the file gave them; writers differ in which integer they take
- * for a count, so every integer type serves where the value fits.
+ * for a count, so every integer type serves where the value fits.  Nothing is converted
+ * that could lose something: a float is no integer, a string is no bool.
+ *
+ *     u8 i8 u16 i16 u32 i32 u64 i64   little-endian
+ *     f32 f64                         IEEE, little-endian
+ *     bool                            one byte, 0 or 1
+ *     string                          u64 length, bytes, no NUL
+ *     array                           elements of one type, one after another
  */
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +35,7 @@ static const struct {
 	[HN_META_F64] = {"f64", 8},
 };
 
+/* Guards the table: types come from files. */
 static bool
 is_known(int32_t type)
 {
@@ -57,6 +65,7 @@ load(const uint8_t *bytes, uint32_t n)
 	return u;
 }
 
+/* An arithmetic shift back fills the upper bits with the sign. */
 static int64_t
 sign_extend(uint64_t u, uint32_t bytes)
 {
@@ -65,6 +74,7 @@ sign_extend(uint64_t u, uint32_t bytes)
 	return (int64_t)(u << shift) >> shift;
 }
 
+/* The one place where bytes of a file become numbers; `n` is what is left of the file. */
 bool
 hn_meta_scalar(int32_t type, const uint8_t *bytes, uint64_t n, struct hn_meta_value *out)
 {
@@ -92,6 +102,8 @@ hn_meta_scalar(int32_t type, const uint8_t *bytes, uint64_t n, struct hn_meta_va
 	return true;
 }
 
+/* An f32 has at most nine significant digits; the first precision that comes back is the one
+ * that a person wrote.  In any locale. */
 double
 hn_meta_decimal(double value)
 {
@@ -111,6 +123,8 @@ hn_meta_decimal(double value)
 	return value;
 }
 
+/* The reader has walked the array once already; the checks here keep the function safe for a
+ * view that somebody else made. */
 bool
 hn_meta_next(struct hn_meta_cursor *cursor, struct hn_meta_value *out)
 {
@@ -148,6 +162,7 @@ hn_meta_find(const struct hn_tensor_file *file, const char *key)
 	return idx ? &file->metas[*idx] : NULL;
 }
 
+/* Absence has a status of its own: for many keys it is ordinary. */
 static enum hone_status
 fail_absent(const struct hn_tensor_file *file, const char *key, struct hone_error *err)
 {
@@ -155,6 +170,7 @@ fail_absent(const struct hn_tensor_file *file, const char *key, struct hone_erro
 		err, HONE_ENOTFOUND, file->path, 0, 0, "metadata \"%s\" is missing", key);
 }
 
+/* Says both types, an array with that of its elements. */
 static enum hone_status
 fail_type(const struct hn_tensor_file *file, const struct hn_meta *meta, const char *wanted,
 	struct hone_error *err)
@@ -180,6 +196,7 @@ is_signed(int32_t type)
 		type == HN_META_I64;
 }
 
+/* The union holds the same 64 bits for both signs, so what is not negative is read as it is. */
 enum hone_status
 hn_meta_u64(
 	const struct hn_tensor_file *file, const char *key, uint64_t *out, struct hone_error *err)
@@ -195,6 +212,7 @@ hn_meta_u64(
 	return HONE_OK;
 }
 
+/* The counterpart: what is above 2^63 - 1 would come out negative and is refused. */
 enum hone_status
 hn_meta_i64(
 	const struct hn_tensor_file *file, const char *key, int64_t *out, struct hone_error *err)
@@ -210,6 +228,7 @@ hn_meta_i64(
 	return HONE_OK;
 }
 
+/* Some writers store a base of 10000 as an integer. */
 enum hone_status
 hn_meta_f64(const struct hn_tensor_file *file, const char *key, double *out, struct hone_error *err)
 {
@@ -255,6 +274,7 @@ hn_meta_string(const struct hn_tensor_file *file, const char *key, const char **
 	return HONE_OK;
 }
 
+/* The view is borrowed; hn_meta_next walks it. */
 enum hone_status
 hn_meta_array(const struct hn_tensor_file *file, const char *key, int32_t elem_type,
 	const struct hn_meta **out, struct hone_error *err)

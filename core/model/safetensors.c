@@ -7,6 +7,13 @@
  * sorted by offset: first begin 0, each begin the previous end, last end the file's end.  So
  * no byte of a file is without a tensor and none has two.
  *
+ * The last rule is what makes the format safe to map: a file cannot hide bytes behind a valid
+ * header, and two names cannot alias one buffer.
+ *
+ * A model in shards is one list of tensors over several maps.  The index is compared with the
+ * shards in both directions, and a stray shard in the folder is refused: the silent way to
+ * train a wrong model is a folder in which two downloads met.
+ *
  * The start of the data need not be aligned (old writers do not pad the header): such
  * tensors are marked HN_TENSOR_MISALIGNED and stay readable.
  */
@@ -51,6 +58,7 @@ static const struct {
 };
 #define N_DTYPES (sizeof dtypes / sizeof dtypes[0])
 
+/* Linear: 22 entries, asked once per tensor. */
 uint32_t
 hn_safetensors_bits(const char *storage)
 {
@@ -82,6 +90,7 @@ struct parse {
 	uint32_t map_idx;
 };
 
+/* Lists what is known, because the next question would be exactly that. */
 static enum hone_status
 fail_dtype(const char *path, const struct hn_st_entry *entry, struct hone_error *err)
 {
@@ -115,6 +124,9 @@ needed_bytes(const char *path, const struct hn_st_entry *entry, uint32_t bits, i
 	return HONE_OK;
 }
 
+/* One tensor of the header.  The order of the checks is that of the messages' use: a type that is
+ * not known explains more than a size that is then wrong.  Whether tensors touch each other is
+ * seen only when all are there (check_cover). */
 static enum hone_status
 on_tensor(void *ctx, const struct hn_st_entry *entry, struct hone_error *err)
 {
@@ -154,6 +166,7 @@ on_tensor(void *ctx, const struct hn_st_entry *entry, struct hone_error *err)
 	return hn_tensor_file_add(p->file, &tensor, entry->name_len, err);
 }
 
+/* One pair of __metadata__. */
 static enum hone_status
 on_meta(void *ctx, const char *key, size_t key_len, const char *value, size_t value_len,
 	struct hone_error *err)
@@ -215,6 +228,8 @@ check_cover(const struct parse *p, size_t first, struct hone_error *err)
 	return i < n || end != p->data_bytes ? HONE_EMODEL : HONE_OK;
 }
 
+/* The length word is compared with the file first and with the limit second: "the file is cut"
+ * is the frequent case, a header above 100 MB the hostile one. */
 enum hone_status
 hn_safetensors_read(struct hn_tensor_file *file, const uint8_t *bytes, uint64_t n, const char *path,
 	uint32_t map_idx, struct hone_error *err)
@@ -248,6 +263,7 @@ hn_safetensors_read(struct hn_tensor_file *file, const uint8_t *bytes, uint64_t 
 	return st;
 }
 
+/* Files are built aside and moved to the caller when they are whole. */
 static void
 begin(struct hn_tensor_file *file, const char *path)
 {
@@ -281,6 +297,7 @@ hn_safetensors_parse(struct hn_tensor_file *file, const uint8_t *bytes, uint64_t
 	return end(&made, file, st);
 }
 
+/* One more file of the model: mapped, checked, its tensors appended. */
 static enum hone_status
 map_and_read(struct hn_tensor_file *file, const char *path, struct hone_error *err)
 {
@@ -401,6 +418,7 @@ check_no_other_shards(const struct hn_tensor_file *file, const char *folder,
 	return st;
 }
 
+/* The weight map, whole: opened, compared in both directions, and no stray shard beside it. */
 static enum hone_status
 read_index(struct hn_tensor_file *file, const char *folder, json_t *index, struct hone_error *err)
 {
@@ -420,6 +438,7 @@ read_index(struct hn_tensor_file *file, const char *folder, json_t *index, struc
 	return st;
 }
 
+/* The index is a document of bounded size, so here a JSON tree is fine. */
 enum hone_status
 hn_safetensors_open_index(
 	struct hn_tensor_file *file, const char *index_path, struct hone_error *err)
@@ -478,6 +497,7 @@ find_only(const char *folder, char **path, struct hone_error *err)
 		found);
 }
 
+/* The order in which transformers looks. */
 enum hone_status
 hn_safetensors_open_folder(struct hn_tensor_file *file, const char *folder, struct hone_error *err)
 {

@@ -4,6 +4,13 @@
  *     { "name": { "dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24] }, ...
  *       "__metadata__": { "text": "text", ... } }  spaces
  *
+ * A JSON library would build a tree of twenty times the text before we could say no, and
+ * would accept what the format does not: numbers with fractions, nesting, duplicate keys.
+ * Here memory is three strings, each as long as the longest name.
+ *
+ * Every function reads from r->at and leaves it behind what it read; after a failure the
+ * position is that of the fault, and fail() puts it into the message.
+ *
  * The depth is fixed by the grammar, so nothing recurses.  Integers are digits only: no
  * sign, no fraction, no exponent, no leading zero.  Members other than the three are
  * refused: nobody writes them, and skipping would need a general reader.
@@ -32,6 +39,7 @@ HONE_PRINTF(2, 3) static enum hone_status fail(const struct reader *r, const cha
 		"the safetensors header is damaged at byte %zu: %s", r->at + 8, text);
 }
 
+/* JSON's four; spaces behind the object are the padding of the format. */
 static void
 skip_space(struct reader *r)
 {
@@ -49,6 +57,7 @@ peek(struct reader *r)
 	return r->at < r->n ? r->text[r->at] : '\0';
 }
 
+/* The next character must be this one. */
 static enum hone_status
 expect(struct reader *r, char c)
 {
@@ -71,6 +80,7 @@ separator(struct reader *r, char close, bool *more)
 	return HONE_OK;
 }
 
+/* -1 when it is none. */
 static int
 hex_digit(char c)
 {
@@ -125,6 +135,7 @@ read_unicode_escape(struct reader *r, struct hn_str *out)
 	return HONE_OK;
 }
 
+/* r->at is behind the backslash. */
 static enum hone_status
 read_escape(struct reader *r, struct hn_str *out)
 {
@@ -140,6 +151,8 @@ read_escape(struct reader *r, struct hn_str *out)
 	return HONE_OK;
 }
 
+/* A decoded string, NUL-terminated, in `out`; U+0000 cannot be in it (read_unicode_escape), so
+ * strlen is its length.  UTF-8 was checked for the whole text before. */
 static enum hone_status
 read_string(struct reader *r, struct hn_str *out)
 {
@@ -168,6 +181,8 @@ read_string(struct reader *r, struct hn_str *out)
 	return st;
 }
 
+/* Digits up to 2^63 - 1: neither a dimension nor an offset can be larger.  "4.0", "4e0", "-4" and
+ * "04" are refused, as the reference does, instead of being understood somehow. */
 static enum hone_status
 read_integer(struct reader *r, uint64_t *out)
 {
@@ -219,6 +234,7 @@ read_integers(struct reader *r, uint64_t *out, uint32_t cap, uint32_t *n)
 
 enum member { MEMBER_DTYPE = 1, MEMBER_SHAPE = 2, MEMBER_OFFSETS = 4, MEMBER_ALL = 7 };
 
+/* [] is a scalar. */
 static enum hone_status
 read_shape(struct reader *r, struct hn_st_entry *entry)
 {
@@ -230,6 +246,7 @@ read_shape(struct reader *r, struct hn_st_entry *entry)
 	return st;
 }
 
+/* Exactly [begin, end]. */
 static enum hone_status
 read_offsets(struct reader *r, struct hn_st_entry *entry)
 {
@@ -325,6 +342,7 @@ read_metadata(struct reader *r, const struct hn_st_handler *handler)
 	return st;
 }
 
+/* The object of all tensors.  A tensor that is named twice is found where tensors are added. */
 static enum hone_status
 read_header(struct reader *r, const struct hn_st_handler *handler)
 {
@@ -355,6 +373,7 @@ read_header(struct reader *r, const struct hn_st_handler *handler)
 	return st;
 }
 
+/* UTF-8 is checked once for the whole text: afterwards bytes are bytes. */
 enum hone_status
 hn_st_header_read(const char *text, size_t n, const char *path, const struct hn_st_handler *handler,
 	struct hone_error *err)

@@ -22,6 +22,7 @@ struct item {
 	int64_t n_rows;
 };
 
+/* Names are unique, so the order is total and does not depend on qsort. */
 static int
 by_type_then_name(const void *a, const void *b)
 {
@@ -32,6 +33,8 @@ by_type_then_name(const void *a, const void *b)
 	return strcmp(x->tensor->name, y->tensor->name);
 }
 
+/* Metadata in the order of their keys: the reference leaves it to a hash, so its order changes
+ * from run to run. */
 static int
 by_key(const void *a, const void *b)
 {
@@ -68,6 +71,7 @@ measure(const struct hn_tensor_out *tensor, const char *path, struct item *item,
 	return HONE_OK;
 }
 
+/* transformers refuses a file whose metadata lack "format". */
 static void
 put_metadata(struct hn_str *header, const struct hn_meta_out *metas, size_t n)
 {
@@ -142,6 +146,7 @@ write_filled(struct hn_writer *writer, const struct item *item, struct hone_erro
 	return st;
 }
 
+/* Length word, header, then the tensors in the header's order; the data follow without a gap. */
 static enum hone_status
 write_all(struct hn_writer *writer, const struct hn_str *header, const struct item *items, size_t n,
 	struct hone_error *err)
@@ -188,6 +193,8 @@ prepare(struct item *items, const struct hn_tensor_out *tensors, size_t n, const
 	return st;
 }
 
+/* The header is made before the file is created: every offset is known from shapes alone, so
+ * nothing is written twice and nothing is sought. */
 enum hone_status
 hn_safetensors_write(const char *path, const struct hn_tensor_out *tensors, size_t n_tensors,
 	const struct hn_meta_out *metas, size_t n_metas, struct hone_error *err)

@@ -1,6 +1,14 @@
 /*
  * tensors.c - the list of stored tensors that both readers fill and everything else reads.
  *
+ * A reader appends with hn_tensor_file_add and hn_tensor_file_add_meta, which own the copies
+ * and the tables by name; it never touches the arrays itself.  Pointers into the arrays
+ * (struct hn_tensor_info *) are stable once the file is open, because nothing is added then.
+ *
+ * Messages about a tensor have as their place the file that the tensor is in, which for a
+ * model in shards is the shard.  Names in messages are cut at 200 bytes, so that the cause
+ * behind them is always readable.
+ *
  * Invariants after a successful open: every tensor's bytes lie inside its mapping; n_bytes
  * is what storage and shape ask for; names are unique, non-empty, valid UTF-8 without NUL.
  */
@@ -12,6 +20,7 @@
 
 #include <hone/tensor.h>
 
+/* Reverse order of opening; the bytes of all tensors end with the maps. */
 void
 hn_tensor_file_close(struct hn_tensor_file *file)
 {
@@ -36,6 +45,8 @@ place_of(const struct hn_tensor_file *file, const struct hn_tensor_info *tensor)
 
 /* ---- building ---- */
 
+/* The copy of the name lives in the arena, so `tensor->name` may point into the mapping, where
+ * strings have no NUL.  Storage names are the readers' constants and are not copied. */
 enum hone_status
 hn_tensor_file_add(struct hn_tensor_file *file, const struct hn_tensor_info *tensor,
 	size_t name_len, struct hone_error *err)
@@ -60,6 +71,8 @@ hn_tensor_file_add(struct hn_tensor_file *file, const struct hn_tensor_info *ten
 	return HONE_OK;
 }
 
+/* Scalars and array views are taken as they are; key and string value are copied, with a NUL
+ * behind them, because they are handed to printf and strcmp later. */
 enum hone_status
 hn_tensor_file_add_meta(struct hn_tensor_file *file, const struct hn_meta *meta, size_t key_len,
 	struct hone_error *err)
@@ -85,6 +98,8 @@ hn_tensor_file_add_meta(struct hn_tensor_file *file, const struct hn_meta *meta,
 	return HONE_OK;
 }
 
+/* The map is moved into the list only when nothing speaks against the file, so a failure has
+ * exactly one thing to undo. */
 enum hone_status
 hn_tensor_file_map(
 	struct hn_tensor_file *file, const char *path, uint32_t *map_idx, struct hone_error *err)
@@ -109,12 +124,14 @@ hn_tensor_file_map(
 	return HONE_OK;
 }
 
+/* Whether the file begins with these bytes. */
 static bool
 begins(const uint8_t *bytes, uint64_t n, const char *with, size_t len)
 {
 	return n >= len && memcmp(bytes, with, len) == 0;
 }
 
+/* What a download that needed a login leaves behind. */
 static bool
 is_web_page(const uint8_t *bytes, uint64_t n)
 {
@@ -127,6 +144,8 @@ is_web_page(const uint8_t *bytes, uint64_t n)
 		begins(bytes, n, "<?xml", 5);
 }
 
+/* By the first bytes alone: names lie (model.safetensors that is a pointer file is the most
+ * frequent one).  Nothing here is ever unpacked or run. */
 enum hone_status
 hn_refuse_foreign(const uint8_t *bytes, uint64_t n, const char *path, struct hone_error *err)
 {
@@ -154,6 +173,7 @@ hn_refuse_foreign(const uint8_t *bytes, uint64_t n, const char *path, struct hon
 
 /* ---- reading ---- */
 
+/* Constant time: models have hundreds of tensors, and architectures ask for each by name. */
 const struct hn_tensor_info *
 hn_tensor_file_find(const struct hn_tensor_file *file, const char *name)
 {
@@ -171,6 +191,8 @@ hn_shape_print(struct hn_str *out, uint32_t rank, const int64_t *dim)
 	hn_str_putc(out, ']');
 }
 
+/* The product is also formed past a zero, so that [2^62, 4, 0] is refused: a shape that lies
+ * once is not trusted in the next place that multiplies it. */
 bool
 hn_shape_elems(uint32_t rank, const int64_t *dim, int64_t *out)
 {
@@ -183,6 +205,7 @@ hn_shape_elems(uint32_t rank, const int64_t *dim, int64_t *out)
 	return true;
 }
 
+/* Rank and every dimension; nothing is broadcast and no 1 is dropped. */
 static bool
 is_shape(const struct hn_tensor_info *tensor, uint32_t rank, const int64_t *dim)
 {
@@ -194,6 +217,7 @@ is_shape(const struct hn_tensor_info *tensor, uint32_t rank, const int64_t *dim)
 	return true;
 }
 
+/* Both shapes are in the message: which of the two is wrong is for the reader to see. */
 enum hone_status
 hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint32_t rank,
 	const int64_t *dim, const struct hn_tensor_info **out, struct hone_error *err)
@@ -219,6 +243,7 @@ hn_tensor_file_expect(const struct hn_tensor_file *file, const char *name, uint3
 	return HONE_EMODEL;
 }
 
+/* Asked once after opening, so that a missing plugin is known before any memory is planned. */
 void
 hn_tensor_file_resolve(
 	struct hn_tensor_file *file, bool (*has)(void *ctx, const char *storage), void *ctx)
@@ -272,6 +297,7 @@ hn_storage_is_host(const char *storage)
 	return hn_streq(storage, "f32") || hn_streq(storage, "f16") || hn_streq(storage, "bf16");
 }
 
+/* memcpy per element: the bytes may have any alignment, and compilers make it a plain load. */
 static void
 decode_16(const uint8_t *bytes, int64_t n, bool is_bf16, float *dst)
 {
@@ -283,6 +309,7 @@ decode_16(const uint8_t *bytes, int64_t n, bool is_bf16, float *dst)
 	}
 }
 
+/* Ranges are the caller's promise: a wrong one is our bug, not the file's. */
 void
 hn_tensor_decode_host(const struct hn_tensor_info *tensor, int64_t first, int64_t n, float *dst)
 {
@@ -294,6 +321,7 @@ hn_tensor_decode_host(const struct hn_tensor_info *tensor, int64_t first, int64_
 		decode_16(tensor->bytes + 2 * first, n, hn_streq(tensor->storage, "bf16"), dst);
 }
 
+/* Decodes through a small buffer on the stack, so a model of any size needs no memory. */
 int64_t
 hn_tensor_count_nonfinite(const struct hn_tensor_info *tensor, int64_t *first)
 {
