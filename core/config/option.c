@@ -241,7 +241,7 @@ parse_f64(const struct hone_option *option, const char *text, struct hn_option_v
 	size_t at = copy_decimal(text, decimal, sizeof decimal - 4, &is_number, &has_exponent);
 
 	if (is_number && text[at] == '%' && !has_exponent) {
-		(void)strncat(decimal, "e-2", 4);
+		memcpy(decimal + strlen(decimal), "e-2", 4);
 		at++;
 	}
 	if (!is_number || text[at])
