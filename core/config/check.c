@@ -4,6 +4,9 @@
  * The message order of care: a key that is known elsewhere is misplaced rather than
  * misspelled, a key of the field that we answer in words is neither, and only then the
  * nearest word is looked for, among keys and aliases, here before elsewhere.
+ *
+ * Hidden layers are checked like the topmost one, but only the topmost value is parsed: a
+ * preset's bad value that the file replaces harms nobody, a preset's bad key is a mistake.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +49,8 @@ hn_config_find(
 	const char **aliases;
 	size_t n = 0;
 
-	/* Values are kept in the order of their layers: the last one is the topmost. */
+	/* The key itself first, then what else it is called.
+	 * Values are kept in the order of their layers: the last one is the topmost. */
 	aliases = hn_words_split(option->aliases, &arena, &n);
 	for (size_t i = 0; i < n; i++) {
 		other = hn_config_get(config, section, aliases[i]);
@@ -124,6 +128,7 @@ put_nearest(const struct hn_config_check *check, const struct hn_config_table *t
 	const char *matched = NULL;
 	int64_t row = hn_options_nearest(options_of(table), key, &arena, &matched);
 
+	/* Nothing near in this section: the key may be another one's, and misspelled. */
 	for (size_t i = 0; row < 0 && i < check->n_tables; i++) {
 		const struct hone_options *options = options_of(&check->tables[i]);
 
@@ -161,6 +166,7 @@ complain_unknown_key(const struct hn_config_check *check, const struct hn_config
 		hn_str_fini(&text);
 		return;
 	}
+	/* An answer of another section: users of flat configurations put keys anywhere. */
 	for (size_t i = 0; i < check->n_tables && !answer; i++)
 		answer = find_answer(&check->tables[i], value->key);
 	if (answer) {
@@ -257,6 +263,7 @@ read_option(const struct hn_config_check *check, const struct hn_config_section 
 		complain_missing(check, section, option);
 		return;
 	}
+	/* Three kinds of trouble: no text, text lost to a comment, text that does not parse. */
 	if (value)
 		at = text_place(value);
 	if (value && value->text[0] == '\0' && !value->is_quoted) {
@@ -298,6 +305,7 @@ open_section(struct hn_config *config, const char *name, const struct hn_config_
 		(void)hn_table_set(&config->by_section, name, config->n_sections++);
 	}
 	section = &config->sections[index];
+	/* The first read sets the place in the printed order. */
 	if (!section->table) {
 		config->read_order = hn_grow(config->read_order, &config->cap_read,
 			config->n_read + 1, sizeof *config->read_order);
@@ -322,6 +330,7 @@ hn_config_read(const struct hn_config_check *check, const char *name, void *valu
 	options = options_of(table);
 	index = open_section(check->config, name, table); /* may move the sections */
 	section = &check->config->sections[index];
+	/* All keys that are given, then all options that there are. */
 	if (values)
 		memset(values, 0, options->value_bytes);
 	check_keys(check, section, table);

@@ -2,7 +2,8 @@
  * config.c - loading: three layers of text, merged, with the origin of each key.
  *
  * A value is never thrown away when a higher layer hides it: origins show both, and a key
- * that only a hidden layer misspells is still an error.  Which of `lr` and `learning_rate`
+ * that only a hidden layer misspells is still an error.  Values stand in one array in the
+ * order of their layers, so "the topmost" is "the last" everywhere.  Which of `lr` and `learning_rate`
  * counts is decided where tables are known (check.c); here they are two keys.
  */
 #include "config/config.h"
@@ -65,6 +66,7 @@ add_value(struct hn_config *config, struct hn_config_value value)
 	char *full = hn_arena_printf(&config->arena, "%s\n%s", value.section, value.key);
 	const uint64_t *old = hn_table_get(&config->by_key, full);
 
+	/* The caller's name may be a shorter-lived copy; ours lives as long as the values. */
 	value.section = section->name;
 	value.before = old ? (uint32_t)*old + 1 : 0;
 	config->values = hn_grow(
@@ -164,7 +166,7 @@ hn_config_set(struct hn_config *config, const char *assignment, struct hn_diagno
 		hn_diagnose(diagnostics, HN_SEVERITY_ERROR, at, "%s", err.text);
 		return;
 	}
-	/* "./x" ends in a slash's folder: paths typed in a shell start where the shell is. */
+	/* A path typed in a shell starts where the shell is, as its completion says. */
 	add_value(config,
 		(struct hn_config_value){
 			.section = hn_arena_strndup(
@@ -219,6 +221,7 @@ complain_unknown_preset(const char *name, const char *preset_dir, struct hn_plac
 
 	if (!preset_dir || hn_dir_list(preset_dir, &names, &n, &err))
 		n = 0;
+	/* Both the list and the nearest name are without ".ini", as one writes them. */
 	for (size_t i = 0; i < n; i++) {
 		if (hn_ends_with(names[i], ".ini")) {
 			names[i][strlen(names[i]) - 4] = '\0';
@@ -254,6 +257,7 @@ load_preset(struct hn_config *config, const struct hn_config_request *request,
 	struct hone_error err = {0};
 	char file[NAME_MAX + 1], *path;
 
+	/* A name is looked up in the folder of presets, a path from where it was written. */
 	(void)snprintf(file, sizeof file, "%.200s.ini", name);
 	path = is_path ? hn_path_join(asked->line ? config->dir : ".", name)
 		       : hn_path_join(request->preset_dir ? request->preset_dir : "", file);
@@ -295,6 +299,7 @@ hn_config_load(struct hn_config **out, const struct hn_config_request *request,
 			return status;
 		}
 	}
+	/* From here on nothing fails: what is wrong is told, and the rest is there to check. */
 	config = hn_alloc(sizeof *config);
 	*config = (struct hn_config){0};
 	config->path = hn_arena_strdup(&config->arena, request->path);

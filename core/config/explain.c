@@ -180,6 +180,7 @@ hn_explain(const struct hn_config_table *tables, size_t n_tables, const char *na
 			out, "%-16s %s\n", tables[i].name, tables[i].help ? tables[i].help : "");
 	if (!name)
 		return HONE_OK;
+	/* A section, then its key, then a key of any section. */
 	n = strcspn(name, ".");
 	table = find_table(tables, n_tables, name, n);
 	if (table && !name[n]) {

@@ -1,10 +1,19 @@
 /*
  * ini.c - lines, sections and keys of an INI file.
  *
+ *     text --take_line--> physical line --read_section / read_pair--> texts, kept here
+ *                                   \--next_line--> "[@3]" or "key=@12" --> inih
+ *     inih --take_pair(section, key)--> item with the texts that were kept
+ *
  * One pass: inih asks our reader for a line, the reader takes the next physical line from
  * the text, and either hands over a short line that stands for it or reports what is wrong
  * and hands over an empty one.  inih then calls the handler with the stand-ins, and the
- * handler looks the texts up.  inih sees only lines below 120 bytes, made here.
+ * handler looks the texts up.  inih sees only lines below 120 bytes, made here: its limits
+ * and its over-reads at a NUL or at a line's end cannot be reached from a file.
+ *
+ * Memory: every text is copied once into the arena of struct hn_ini, so it is bounded by the
+ * file's size; items and sections are bounded by HN_INI_ITEMS_MAX; reading stops after
+ * HN_DIAGNOSTICS_MAX errors.
  */
 #include "config/ini.h"
 
@@ -137,6 +146,7 @@ take_line(struct source *source)
 static bool
 has_clean_text(struct source *source)
 {
+	/* Only the valid part is looked at; what is behind it gets the other message. */
 	size_t valid = hn_utf8_check(source->line, source->len);
 
 	for (size_t i = 0; i < valid; i++) {
@@ -200,6 +210,7 @@ read_section(struct source *source)
 	size_t n = name_length(line + 1, source->len - 1), i = n + 1;
 	char *name;
 
+	/* The order of these tests is the order in which a person would see the mistakes. */
 	if (i >= source->len) {
 		complain(source, source->len, "the section's ']' is missing");
 		return NO_SECTION;
@@ -251,6 +262,7 @@ read_quoted(struct source *source, size_t i)
 	char *out = hn_arena_alloc(&source->ini->arena, source->len - i + 1);
 	size_t n = 0;
 
+	/* Unescaping never makes a text longer, so the rest of the line is room enough. */
 	source->pending.value = out;
 	source->pending.is_quoted = true;
 	for (i++; i < source->len && line[i] != '"'; i++) {
@@ -289,6 +301,7 @@ read_plain(struct source *source, size_t from)
 	const char *line = source->line;
 	size_t end = from, first = from;
 
+	/* As inih: " ;" starts a comment, also right behind the '='; "a;b" does not. */
 	while (end < source->len && !(line[end] == ';' && end > from && is_space(line[end - 1])))
 		end++;
 	source->pending.is_commented = end < source->len;
@@ -372,7 +385,7 @@ next_line(char *out, int size, void *stream)
 	if (source->diagnostics->n_errors >= HN_DIAGNOSTICS_MAX || !take_line(source))
 		return NULL;
 	(void)snprintf(out, (size_t)size, "\n");
-	if (!has_clean_text(source))
+	if (!has_clean_text(source)) /* an empty line keeps inih's place in the grammar */
 		return out;
 	while (blank < source->len && is_space(source->line[blank]))
 		blank++;
@@ -436,6 +449,7 @@ take_pair(void *user, const char *section, const char *key, const char *value)
 	struct source *source = user;
 	int64_t index = 0;
 
+	/* The stand-in's number is not needed: the pending pair is this line's. */
 	(void)value;
 	if (section[0] == '\0')
 		complain(source, 0, "a key before the first [section]");
@@ -474,8 +488,10 @@ hn_ini_parse(struct hn_ini *ini, const char *path, const char *text, size_t n,
 		return;
 	}
 	source.end = text + n;
+	/* A byte order mark says UTF-8 and nothing else. */
 	if (n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
 		source.next += 3;
+	/* inih cannot find a fault in lines that we made; if it does, that is our bug. */
 	broken = ini_parse_stream(next_line, &source, take_pair, &source);
 	if (broken)
 		hn_diagnose(diagnostics, HN_SEVERITY_ERROR, whole,

@@ -3,7 +3,8 @@
  *
  * The number grammars are checked here, character by character, before hn_parse_i64 and
  * hn_parse_f64 see anything: so a message can point at what is left over, and what C's
- * parsers would let through (hex, nan, leading spaces) is refused.  Tables themselves are
+ * parsers would let through (hex, nan, leading spaces) is refused.  Digits go through a small
+ * buffer without their '_'; a text that does not fit it is refused rather than cut.  Tables themselves are
  * looked at in option_table.c.
  */
 #include "config/option.h"
@@ -174,6 +175,7 @@ parse_i64(const struct hone_option *option, const char *text, struct hn_option_v
 	if (!copy_digits(text, &at, digits, &n, sizeof digits - 1) || text[at])
 		return refuse_rest(option, text, text + at, "a whole number", err);
 	digits[n] = '\0';
+	/* A full buffer may lack digits: such a number is above every range. */
 	if (n == sizeof digits - 1 || !hn_parse_i64(digits, &out->i64))
 		return refuse_range(option, text, "", err);
 	if (!is_in_range(option, (double)out->i64))
@@ -196,6 +198,7 @@ copy_decimal(const char *text, char *out, size_t max, bool *is_number, bool *has
 		at++;
 		*is_number |= copy_digits(text, &at, out, &n, max);
 	}
+	/* An 'e' without digits behind it is no exponent: step back, it is left over. */
 	*has_exponent = false;
 	if (*is_number && (text[at] == 'e' || text[at] == 'E') && n + 2 < max) {
 		mark = at;
@@ -241,7 +244,7 @@ parse_f64(const struct hone_option *option, const char *text, struct hn_option_v
 	size_t at = copy_decimal(text, decimal, sizeof decimal - 4, &is_number, &has_exponent);
 
 	if (is_number && text[at] == '%' && !has_exponent) {
-		(void)strncat(decimal, "e-2", 4);
+		memcpy(decimal + strlen(decimal), "e-2", 4);
 		at++;
 	}
 	if (!is_number || text[at])
@@ -296,6 +299,7 @@ parse_bytes(const struct hone_option *option, const char *text, struct hn_option
 		at = strcspn(text, "eE");
 	if (factor == 0 || strlen(decimal) >= sizeof decimal - 5)
 		return refuse_rest(option, text, text + at, "a size such as 512, 64K or 8GiB", err);
+	/* Two ways: whole bytes as integers, everything else in double and then checked. */
 	if (factor == 1 && !strchr(decimal, '.')) { /* whole bytes are exact to the last one */
 		if (!hn_parse_i64(decimal[0] == '+' ? decimal + 1 : decimal, &out->i64))
 			return refuse(option, text, err, "does not fit 64 bits");
@@ -379,6 +383,7 @@ parse_list(const struct hone_option *option, const char *text,
 	for (const char *c = text; *c; c++)
 		n_max += *c == ',';
 	items = hn_arena_array(ground->arena, n_max, sizeof *items);
+	/* n_max counts every comma, also escaped ones: never too small. */
 	do {
 		items[n] = take_item(text, &at, ground->arena);
 		if (*items[n] == '\0')
@@ -402,6 +407,7 @@ parse_path(const struct hone_option *option, const char *text,
 		return refuse(option, text, err, "the path is empty");
 	if (text[0] == '~' && (text[1] == '/' || text[1] == '\0'))
 		return refuse(option, text, err, "'~' is not expanded here; write the whole path");
+	/* "./a" reads as "a", so both give one path and no difference on resume. */
 	while (text[0] == '.' && text[1] == '/' && text[2] && text[2] != '/')
 		text += 2;
 	path = hn_path_join(ground->dir, text);

@@ -56,6 +56,7 @@ hn_config_put_origin(
 		return;
 	}
 	put_one_origin(value, out);
+	/* From the topmost layer down. */
 	while (value->before) {
 		value = &config->values[value->before - 1];
 		hn_str_puts(out, ", over ");
@@ -92,6 +93,7 @@ print_option(const struct hn_config *config, const char *section, const struct h
 	struct hn_str line = {0}, origin = {0};
 	const char *text = shown_text(config, option, value, &arena);
 
+	/* What is not set becomes a comment, so that the page shows every key there is. */
 	if (!text) {
 		hn_str_printf(&line, "; %s", option->key);
 		hn_str_puts(&origin, "not set");
@@ -230,6 +232,7 @@ hn_config_diff(
 			add_change(&changes, arena,
 				(struct hn_config_change){section->name, NULL, NULL, "used"});
 	}
+	/* And what was used and is not any more. */
 	for (size_t i = 0; i < old->n_read; i++) {
 		const struct hn_config_section *section = &old->sections[old->read_order[i]];
 
