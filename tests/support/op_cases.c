@@ -4,7 +4,8 @@
  * One function per op family appends its cases.  Row spaces: tokens, selection,
  * segments, their offsets, another key stream; all have capacity beyond their live rows.  Shapes are
  * chosen where kernels break: 0 rows, 1 row, 1 column, primes, and one more or less than the
- * sizes of registers, panels and blocks (16, 32, 64, 128).
+ * sizes of registers, panels and blocks (16, 32, 64, 128).  The file is long because it is one
+ * table: a family is read by itself.
  */
 #include "op_cases.h"
 
@@ -477,7 +478,6 @@ add_rope(struct op_cases *t)
 }
 
 /* ---- attention ---- */
-
 struct attention_shape {
 	const char *name;
 	int64_t H, G, K, window, P;
@@ -495,6 +495,9 @@ static const int32_t long_q[] = {0, 131}, long_kv[] = {0, 131};
 /* Keys of their own: more, fewer and no keys, shared keys, and keys of nobody (18, 19). */
 static const int32_t own_q[] = {0, 3, 9, 10, 14, 17};
 static const int32_t own_kv[] = {0, 7, 7, 10, 10, 10, 10, 18, 2, 9};
+
+/* Queries 0, 6 and 7 are in no segment, and keys 0 and 7 in no range. */
+static const int32_t gap_q[] = {1, 4, 4, 6}, gap_kv[] = {1, 4, 4, 4, 4, 7};
 
 static const struct attention_shape attentions[] = {
 	{"no rows", 2, 1, 4, 0, 0, 1, 0.5, 0, 1, 0, 0, 0, few_q, few_kv},
@@ -515,6 +518,7 @@ static const struct attention_shape attentions[] = {
 	{"own keys, causal", 2, 1, 8, 0, 0, 1, 0.35, 0, 1, 5, 17, 20, own_q, own_kv},
 	{"own keys, causal, window", 2, 1, 8, 2, 0, 1, 0.35, 0, 1, 5, 17, 20, own_q, own_kv},
 	{"own keys, prefix", 2, 2, 8, 0, 3, 1, 0.35, 0, 1, 5, 17, 20, own_q, own_kv},
+	{"rows of no segment", 2, 1, 8, 0, 0, 1, 0.35, 0, 1, 3, 8, 0, gap_q, gap_kv},
 	{"scores of 1e4", 2, 1, 16, 0, 0, 1, 1, 0, 3e3, 4, 23, 0, few_q, few_kv},
 	{"zeros", 2, 1, 16, 0, 0, 1, 1, 0, 0, 4, 23, 0, few_q, few_kv},
 };
@@ -646,11 +650,12 @@ add_rows(struct op_cases *t)
 
 static const int32_t seg_none[] = {0}, seg_one[] = {0, 1};
 static const int32_t seg_few[] = {0, 0, 5, 6, 6, 23, 23}, seg_long[] = {0, 64, 193, 210};
+static const int32_t seg_gap[] = {2, 5, 5, 6}; /* rows 0, 1 and 6 are in none */
 static const struct {
 	const int32_t *offsets;
 	int64_t S, N, D;
 } segments[] = {{seg_none, 0, 0, 3}, {seg_one, 1, 1, 1}, {seg_few, 6, 23, 17}, {seg_few, 6, 23, 1},
-	{seg_long, 3, 210, 65}};
+	{seg_long, 3, 210, 65}, {seg_gap, 3, 7, 3}};
 
 static void
 add_segments(struct op_cases *t)

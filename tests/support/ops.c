@@ -382,6 +382,43 @@ place(struct packed *p, const struct ops_operand *from, struct hone_operand *to,
 	p->bytes += GUARD;
 }
 
+/* The live elements of the inputs, and the bytes of stored weights. */
+static void
+write_inputs(struct packed *p, const struct ops_case *c, const struct ops_data *data)
+{
+	for (uint32_t i = 0; i < c->n_in; i++) {
+		const struct ops_operand *o = &c->in[i];
+		const uint64_t size = (uint64_t)hone_dtype_bytes(p->in[i].dtype);
+		uint8_t *at = p->before + p->in[i].offset + (uint64_t)first_elem(c, o) * size;
+
+		if (o->storage) {
+			memcpy(p->before + p->in[i].offset, o->bytes, (size_t)o->n_bytes);
+			for (uint32_t k = 1; k < o->n_parts; k++)
+				p->parts[i][k - 1] = p->in[i].offset + o->part_begin[k];
+			p->in[i].part_offset = o->n_parts > 1 ? p->parts[i] : NULL;
+		}
+		for (int64_t k = 0; k < data->n_in_elems[i]; k++)
+			put(at + (uint64_t)k * size, p->in[i].dtype, data->in[i][k]);
+	}
+}
+
+/* Marks what a run may change, and writes what it adds to. */
+static void
+write_outputs(struct packed *p, const struct ops_case *c, const struct ops_data *data)
+{
+	for (uint32_t i = 0; i < c->n_out; i++) {
+		const struct ops_operand *o = &c->out[i];
+		const uint64_t size = (uint64_t)hone_dtype_bytes(p->out[i].dtype);
+		const uint64_t begin = p->out[i].offset + (uint64_t)first_elem(c, o) * size;
+
+		memset(p->may_change + begin, 1, (size_t)live_elems(c, o) * size);
+		if (c->flags & HONE_COMMAND_ACCUMULATE)
+			for (int64_t k = 0; k < data->n_out_elems[i]; k++)
+				put(p->before + begin + (uint64_t)k * size, p->out[i].dtype,
+					data->out[i][k]);
+	}
+}
+
 /* Lays the operands out and writes what is known before the run. */
 static bool
 pack(struct packed *p, const struct ops_device *device, const struct ops_case *c, int32_t compute,
@@ -420,31 +457,8 @@ pack(struct packed *p, const struct ops_device *device, const struct ops_case *c
 		.begin = c->begin,
 		.seed = c->seed,
 		.step = c->step};
-	for (uint32_t i = 0; i < c->n_in; i++) {
-		const struct ops_operand *o = &c->in[i];
-		const uint64_t size = (uint64_t)hone_dtype_bytes(p->in[i].dtype);
-		uint8_t *at = p->before + p->in[i].offset + (uint64_t)first_elem(c, o) * size;
-
-		if (o->storage) {
-			memcpy(p->before + p->in[i].offset, o->bytes, (size_t)o->n_bytes);
-			for (uint32_t k = 1; k < o->n_parts; k++)
-				p->parts[i][k - 1] = p->in[i].offset + o->part_begin[k];
-			p->in[i].part_offset = o->n_parts > 1 ? p->parts[i] : NULL;
-		}
-		for (int64_t k = 0; k < data->n_in_elems[i]; k++)
-			put(at + (uint64_t)k * size, p->in[i].dtype, data->in[i][k]);
-	}
-	for (uint32_t i = 0; i < c->n_out; i++) {
-		const struct ops_operand *o = &c->out[i];
-		const uint64_t size = (uint64_t)hone_dtype_bytes(p->out[i].dtype);
-		const uint64_t begin = p->out[i].offset + (uint64_t)first_elem(c, o) * size;
-
-		memset(p->may_change + begin, 1, (size_t)live_elems(c, o) * size);
-		if (c->flags & HONE_COMMAND_ACCUMULATE)
-			for (int64_t k = 0; k < data->n_out_elems[i]; k++)
-				put(p->before + begin + (uint64_t)k * size, p->out[i].dtype,
-					data->out[i][k]);
-	}
+	write_inputs(p, c, data);
+	write_outputs(p, c, data);
 	return true;
 }
 
