@@ -134,7 +134,7 @@ attention_multiply(const struct attention *a, const struct attention_product *p)
 		const struct hn_tile t = {.bf16 = a->bf16,
 			.add = p->add,
 			.m = p->m,
-			.w = p->n - col > lanes ? panel : lanes,
+			.w = p->n_packed - col > lanes ? panel : lanes,
 			.steps = p->steps,
 			.a = p->a,
 			.lda = p->lda,
@@ -220,7 +220,12 @@ forward_tile(const struct attention *a, const struct segment *s, const struct ke
 	const int64_t n = attention_visible(a, s, b, i, m, low, high);
 	const int64_t at = h * ATTENTION_ROWS + (i - base);
 	const int64_t steps = a->bf16 ? (n + 1) / 2 : n;
-	struct attention_product qk = {.m = m, .n = n, .steps = a->words, .packed = a->words, .b = x->k,
+	struct attention_product qk = {.m = m,
+		.n = n,
+		.n_packed = b->n,
+		.steps = a->words,
+		.packed = a->words,
+		.b = x->k,
 		.c = x->scores, .ldc = ATTENTION_KEYS};
 	const struct hn_softmax softmax = {.m = m,
 		.n = n,
@@ -240,6 +245,7 @@ forward_tile(const struct attention *a, const struct segment *s, const struct ke
 		.ldp = ATTENTION_KEYS};
 	const struct attention_product pv = {.m = m,
 		.n = a->K,
+		.n_packed = a->K,
 		.steps = steps,
 		.packed = a->bf16 ? (b->n + 1) / 2 : b->n,
 		.a = x->p,

@@ -55,9 +55,10 @@ int64_t attention_visible(const struct attention *a, const struct segment *s,
 void attention_pack(const struct attention *a, float *out, const struct cpu_mat *x, int64_t row,
 	int64_t n, int64_t head, int along_rows);
 
-/* c [m, n] (+)= a b with b in panels that were packed `packed` steps deep; m at most a tile. */
+/* c [m, n] (+)= a b; m at most a tile.  b's panels were packed for n_packed columns (which
+ * decides their widths) and are `packed` steps deep; less of both may be used. */
 struct attention_product {
-	int64_t m, n, steps, packed;
+	int64_t m, n, n_packed, steps, packed;
 	const void *a;
 	int64_t lda; /* words */
 	int32_t k_order, add;

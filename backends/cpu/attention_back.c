@@ -108,8 +108,14 @@ block_scores(const struct backward *f, const struct segment *s, const struct key
 
 	for (int64_t r = i; r < end; r += tile) {
 		const int64_t m = cpu_min(tile, end - r), at = (r - i) * ATTENTION_KEYS;
-		struct attention_product product = {.m = m, .n = n, .steps = a->words, .packed = a->words,
-			.b = x->kt, .c = x->scores + at, .ldc = ATTENTION_KEYS};
+		struct attention_product product = {.m = m,
+			.n = n,
+			.n_packed = b->n,
+			.steps = a->words,
+			.packed = a->words,
+			.b = x->kt,
+			.c = x->scores + at,
+			.ldc = ATTENTION_KEYS};
 		const struct hn_softmax_back back = {.m = m,
 			.n = n,
 			.scores = x->scores + at,
@@ -137,7 +143,7 @@ block_scores(const struct backward *f, const struct segment *s, const struct key
 		attention_multiply(a, &product);
 		a->k->softmax_back(&back);
 
-		product.n = a->K;
+		product.n = product.n_packed = a->K;
 		product.steps = a->bf16 ? (n + 1) / 2 : n;
 		product.packed = a->bf16 ? (b->n + 1) / 2 : b->n;
 		product.a = a->bf16 ? x->ds : back.ds_k;
@@ -159,6 +165,7 @@ block_keys(const struct attention *a, const struct space *x, int64_t rows, int64
 	for (int64_t j = 0; j < n; j += tile) {
 		struct attention_product product = {.m = cpu_min(tile, n - j),
 			.n = a->K,
+			.n_packed = a->K,
 			.steps = steps,
 			.packed = steps,
 			.a = x->p_k + j,

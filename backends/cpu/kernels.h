@@ -27,8 +27,9 @@ struct hn_tile {
 	int64_t ldc;
 };
 
-/* n columns (or rows) of k elements from a dense matrix into the layout of a panel w wide.
- * What is missing up to w columns or an even k is written as 0. */
+/* n columns (or rows) of k elements from a dense matrix into the layout of a panel w wide;
+ * pack_nn: into as many panels as n needs, one behind the other.  What is missing up to w
+ * columns or an even k is written as 0. */
 struct hn_pack {
 	int32_t bf16;  /* type of the panel: 1 = pairs of bf16, 0 = f32 */
 	int32_t dtype; /* of `in` */

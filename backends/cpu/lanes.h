@@ -31,10 +31,12 @@ v_store(float *p, vf v)
 	memcpy(p, &v, sizeof v);
 }
 
-/* The first n lanes; the others are 0. */
+/* The first n lanes; the others are 0.  Whole vectors are the case that must be fast. */
 LANE vf
 v_load_n(const float *p, int64_t n)
 {
+	if (n == HN_LANES)
+		return v_load(p);
 #ifdef HN_AVX512
 	return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
 #else
@@ -48,6 +50,10 @@ v_load_n(const float *p, int64_t n)
 LANE void
 v_store_n(float *p, vf v, int64_t n)
 {
+	if (n == HN_LANES) {
+		v_store(p, v);
+		return;
+	}
 #ifdef HN_AVX512
 	_mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
 #else
@@ -163,15 +169,20 @@ v_from_bf16(const uint16_t *p)
 	return (vf)(__builtin_convertvector(h, vu) << 16);
 }
 
-/* Rounds to nearest, ties to even, as hone_bf16_from_f32 does. */
+/* Rounds to nearest, ties to even, as hone_bf16_from_f32 does; the bf16 path's instruction
+ * takes subnormal numbers for 0. */
 LANE void
 v_to_bf16(uint16_t *p, vf v)
 {
+#ifdef HN_BF16
+	const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+#else
 	const vu bits = (vu)v;
 	const vu quiet = bits | 0x400000u;
 	const vu round = bits + (0x7fffu + ((bits >> 16) & 1u));
 	const vu nan = (vu)(v != v);
 	const vh h = __builtin_convertvector(((nan & quiet) | (~nan & round)) >> 16, vh);
+#endif
 
 	memcpy(p, &h, sizeof h);
 }
@@ -272,9 +283,18 @@ LANE vf
 v_sigmoid(vf x)
 {
 	const vf e = v_exp_low(-v_abs(x));
-	const vf low = e / (v_set(1.0f) + e);
 
-	return v_select(x < v_set(0.0f), low, v_set(1.0f) / (v_set(1.0f) + e));
+	return v_select(x < v_set(0.0f), e, v_set(1.0f)) / (v_set(1.0f) + e);
+}
+
+/* The same and its complement, 1 / (1 + e^x). */
+LANE vf
+v_sigmoid_both(vf x, vf *other)
+{
+	const vf e = v_exp_low(-v_abs(x)), r = v_set(1.0f) / (v_set(1.0f) + e), er = e * r;
+
+	*other = v_select(x < v_set(0.0f), r, er);
+	return v_select(x < v_set(0.0f), er, r);
 }
 
 LANE vf

@@ -38,18 +38,10 @@ seen_lanes(int64_t j, int32_t low, int32_t high)
 LANE void
 store_compute(const int bf16, void *p, int64_t at, vf v)
 {
-	if (!bf16)
-		v_store((float *)p + at, v);
-#ifdef HN_BF16
-	else {
-		const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
-
-		memcpy((uint16_t *)p + at, &h, sizeof h);
-	}
-#else
-	else
+	if (bf16)
 		v_to_bf16((uint16_t *)p + at, v);
-#endif
+	else
+		v_store((float *)p + at, v);
 }
 
 LANE void

@@ -338,27 +338,30 @@ column_words(const int bf16, const uint8_t *row, int64_t row_bytes, int32_t dtyp
 	return (vf)(low | (high << 16));
 }
 
-/* Packs b for a product along its columns (NN, TN): column j of the panel is column j of b. */
+/* Packs b for a product along its columns (NN, TN): column j of the panels is column j of b.
+ * Rows are read once and spread over the panels, so memory is walked in its order. */
 LANE void
 pack_columns(const int bf16, const struct hn_pack *p)
 {
 	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
-	const int64_t step = bf16 ? 2 : 1;
+	const int64_t step = bf16 ? 2 : 1, next = p->w * ((p->k + step - 1) / step);
 	const uint8_t *row = p->in;
 	float *out = p->out;
 
 	for (int64_t k = 0; k < p->k; k += step) {
-		for (int64_t j = 0; j < p->w; j += HN_LANES) {
-			const int64_t w = p->w - j < HN_LANES ? p->w - j : HN_LANES;
-			const int64_t left = p->n - j;
-			const int64_t n = left < 0 ? 0 : left < HN_LANES ? left : HN_LANES;
-			const vf v = column_words(
-				bf16, row, row_bytes, p->dtype, j, n, k + 1 < p->k);
+		const int second = k + 1 < p->k;
+		float *panel = out;
 
-			if (w == HN_LANES)
-				v_store(out + j, v);
-			else
-				v_store_n(out + j, v, w);
+		for (int64_t j = 0; j < p->n; j += p->w, panel += next) {
+			for (int64_t i = 0; i < p->w; i += HN_LANES) {
+				const int64_t w = p->w - i < HN_LANES ? p->w - i : HN_LANES;
+				const int64_t rest = p->n - j - i;
+				const int64_t n = rest < 0 ? 0 : rest < w ? rest : w;
+
+				v_store_n(panel + i,
+					column_words(bf16, row, row_bytes, p->dtype, j + i, n, second),
+					w);
+			}
 		}
 		out += p->w;
 		row += step * row_bytes;
@@ -433,6 +436,36 @@ multiply_add(const int bf16, vf acc, vf a, vf b)
 	return v_fma(a, b, acc);
 }
 
+/* Adds the lanes of two vectors into the even and odd lanes of one. */
+LANE vf
+fold(vf a, vf b)
+{
+	return zip_low(a, b) + zip_high(a, b);
+}
+
+/* The sums of the lanes of 8 vectors.  Folding in pairs reverses the bits of the vectors'
+ * numbers, so they are taken in that order. */
+LANE void
+store_sums(float *out, const vf v[HN_THIN])
+{
+#if HN_LANES == 4
+	v_store(out, fold(fold(v[0], v[2]), fold(v[1], v[3])));
+	v_store(out + 4, fold(fold(v[4], v[6]), fold(v[5], v[7])));
+#else
+	const vf a = fold(fold(v[0], v[4]), fold(v[2], v[6]));
+	const vf b = fold(fold(v[1], v[5]), fold(v[3], v[7]));
+	float t[HN_LANES];
+
+	v_store(t, fold(a, b));
+	for (int i = 0; i < HN_THIN; i++) {
+#if HN_LANES == 16
+		t[i] += t[i + 8];
+#endif
+		out[i] = t[i];
+	}
+#endif
+}
+
 /* m rows of a against the 8 rows of b: 8 m dot products along contiguous memory. */
 LANE void
 dots_body(const int m, const int bf16, const struct hn_tile *t, int64_t row)
@@ -470,9 +503,7 @@ dots_body(const int m, const int bf16, const struct hn_tile *t, int64_t row)
 	}
 #pragma GCC unroll 3
 	for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
-		for (int r = 0; r < HN_THIN; r++)
-			t->c[(row + i) * t->ldc + r] = v_sum(acc[i][r]);
+		store_sums(t->c + (row + i) * t->ldc, acc[i]);
 }
 
 /* c [m, 8] = a b^T for b of 8 rows, `w` words apart; no packing of a. */

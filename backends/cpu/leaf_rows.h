@@ -177,7 +177,7 @@ LANE vf
 unary_slope(const int kind, vf x)
 {
 	const vf one = v_set(1.0f), zero = v_set(0.0f), half = v_set(0.5f);
-	vf t, s;
+	vf t, s, u;
 
 	switch (kind) {
 	case HONE_UNARY_NEG:
@@ -197,29 +197,31 @@ unary_slope(const int kind, vf x)
 	case HONE_UNARY_RECIPROCAL:
 		return -one / (x * x);
 	case HONE_UNARY_SIGMOID:
-		return v_sigmoid(x) * v_sigmoid(-x);
+		s = v_sigmoid_both(x, &t);
+		return s * t;
 	case HONE_UNARY_LOGSIGMOID:
 		return v_sigmoid(-x);
 	case HONE_UNARY_SOFTPLUS:
 		return v_sigmoid(x);
 	case HONE_UNARY_TANH:
-		return v_set(4.0f) * v_sigmoid(x + x) * v_sigmoid(-x - x);
+		s = v_sigmoid_both(x + x, &t);
+		return v_set(4.0f) * s * t;
 	case HONE_UNARY_RELU:
 		return v_select(x > zero, one, zero);
 	case HONE_UNARY_SILU:
-		s = v_sigmoid(x);
-		return s * (one + x * v_sigmoid(-x));
+		s = v_sigmoid_both(x, &t);
+		return s * (one + x * t);
 	case HONE_UNARY_GELU:
 		return v_phi(x) + x * v_set(0.39894228f) * v_exp_low(-half * x * x);
 	case HONE_UNARY_GELU_TANH:
 		t = v_set(2 * GELU_TANH_B) * (x + v_set(GELU_TANH_A) * x * x * x);
-		s = v_sigmoid(t);
-		return s + x * s * v_sigmoid(-t) * v_set(2 * GELU_TANH_B) *
+		s = v_sigmoid_both(t, &t);
+		return s + x * s * t * v_set(2 * GELU_TANH_B) *
 			(one + v_set(3 * GELU_TANH_A) * x * x);
 	default:
 		t = v_set(1.702f) * x;
-		s = v_sigmoid(t);
-		return s * (one + t * v_sigmoid(-t));
+		s = v_sigmoid_both(t, &u);
+		return s * (one + t * u);
 	}
 }
 
@@ -440,52 +442,51 @@ rows_square_about(const float *x, float mean, int64_t n)
 	return sum_products(x, mean, NULL, 1, n);
 }
 
-/* The maximum; NaN if there is one. */
+/* The maximum; NaN if there is one: an ordered compare of the sum of x - x would not do, so
+ * NaN lanes are gathered beside the maxima. */
 static float
 rows_top(const float *x, int64_t n)
 {
-	vf most = v_set(-INFINITY), odd = v_set(0.0f);
+	vf most[2] = {v_set(-INFINITY), v_set(-INFINITY)};
+	vi odd = {0};
+	int32_t any[HN_LANES], nan = 0;
 	float top;
+	int64_t i = 0;
 
-	for (int64_t i = 0; i < n; i += HN_LANES) {
-		const int64_t w = left(n, i);
-		vf v = v_load_n(x + i, w);
+	for (; i + 2 * HN_LANES <= n; i += 2 * HN_LANES) {
+		const vf a = v_load(x + i), b = v_load(x + i + HN_LANES);
 
-		if (w < HN_LANES) {
-			float part[HN_LANES];
-
-			v_store(part, v);
-			for (int64_t j = w; j < HN_LANES; j++)
-				part[j] = -INFINITY;
-			v = v_load(part);
-		}
-		most = v_max(v, most);
-		odd = (vf)((vi)odd | (v != v));
+		most[0] = v_max(a, most[0]);
+		most[1] = v_max(b, most[1]);
+		odd |= (a != a) | (b != b);
 	}
-	top = v_top(most);
-	for (int i = 0; i < HN_LANES; i++) {
-		uint32_t bits[HN_LANES];
-
-		memcpy(bits, &odd, sizeof bits);
-		if (bits[i])
-			return NAN;
+	top = v_top(v_max(most[0], most[1]));
+	memcpy(any, &odd, sizeof any);
+	for (int j = 0; j < HN_LANES; j++)
+		nan |= any[j];
+	for (; i < n; i++) {
+		nan |= x[i] != x[i];
+		top = x[i] > top ? x[i] : top;
 	}
-	return top;
+	return nan ? NAN : top;
 }
 
 static double
 rows_sum_exp(const float *x, float top, int64_t n)
 {
+	const vf t = v_set(top);
 	double sum = 0;
 
 	for (int64_t from = 0; from < n; from += 1024) {
 		const int64_t to = n - from < 1024 ? n : from + 1024;
-		vf acc = v_set(0.0f);
+		vf acc[2] = {v_set(0.0f), v_set(0.0f)};
 		int64_t i = from;
 
-		for (; i + HN_LANES <= to; i += HN_LANES)
-			acc += v_exp_low(v_load(x + i) - v_set(top));
-		sum += (double)v_sum(acc);
+		for (; i + 2 * HN_LANES <= to; i += 2 * HN_LANES) {
+			acc[0] += v_exp_low(v_load(x + i) - t);
+			acc[1] += v_exp_low(v_load(x + i + HN_LANES) - t);
+		}
+		sum += (double)v_sum(acc[0] + acc[1]);
 		for (; i < to; i++)
 			sum += exp((double)x[i] - (double)top);
 	}

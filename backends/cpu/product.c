@@ -12,7 +12,7 @@
  * element of y is one chain over ascending k, whatever the split.  TN packs both operands.
  *
  * The compute type: bf16 products with f32 sums when the path has them and the activation a
- * is bf16 (TN: either operand), else f32.  Flops 2 m n k; bytes of a (n / columns of a
+ * is bf16, whatever b is; else f32.  Flops 2 m n k; bytes of a (n / columns of a
  * block) + b (m / rows of a block) + y.  Thin products are in product_thin.c.  Twin: matmul
  * of reference.
  */
@@ -27,8 +27,7 @@ cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p)
 {
 	if (!d->k->bf16)
 		return 0;
-	return p->a.dtype == HONE_DTYPE_BF16 ||
-		(p->form == CPU_TN && p->b.dtype == HONE_DTYPE_BF16);
+	return p->a.dtype == HONE_DTYPE_BF16;
 }
 
 /* Row-order operands can be read in place when they are of the compute type and, in bf16,
@@ -74,7 +73,7 @@ plan_make(struct plan *plan)
 	plan->panel = 2 * plan->k->lanes;
 	plan->depth = p->k ? cpu_round_up(cpu_ceil(p->k, n_depth), 2) : 2;
 	if (tn)
-		plan->depth = cpu_min(plan->depth, plan->bf16 ? 1024 : 512);
+		plan->depth = cpu_min(plan->depth, plan->bf16 ? 512 : 256);
 	plan->n_rows = cpu_ceil(p->m, rows_max);
 	plan->rows = cpu_round_up(cpu_ceil(p->m, plan->n_rows), tile);
 	plan->n_rows = cpu_ceil(p->m, plan->rows);
@@ -107,13 +106,13 @@ pack_b(const struct plan *plan, float *out, int64_t col, int64_t end, int64_t k0
 	const int64_t steps = steps_of(plan, depth), lanes = plan->k->lanes;
 
 	while (col < end) {
-		const int64_t n = cpu_min(plan->panel, end - col);
-		const int64_t w = n > lanes ? plan->panel : lanes;
+		const int64_t whole = p->form == CPU_NT ? 0 : (end - col) / plan->panel * plan->panel;
+		const int64_t n = whole ? whole : cpu_min(plan->panel, end - col);
 		const int64_t at = p->form == CPU_NT ? col * p->ldb + k0 : k0 * p->ldb + col;
 		const struct hn_pack pack = {.bf16 = plan->bf16,
 			.dtype = p->b.dtype,
 			.out = out,
-			.w = w,
+			.w = n > lanes ? plan->panel : lanes,
 			.in = cpu_at(&p->b, at),
 			.ld = p->ldb,
 			.n = n,
@@ -123,7 +122,7 @@ pack_b(const struct plan *plan, float *out, int64_t col, int64_t end, int64_t k0
 			plan->k->pack_nt(&pack);
 		else
 			plan->k->pack_nn(&pack);
-		out += w * steps;
+		out += cpu_round_up(n, pack.w) * steps;
 		col += n;
 	}
 }
@@ -262,20 +261,20 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 			.steps = steps_of(plan, depth),
 			.lda = tile};
 
-		pack_b(plan, panels, col0, col1, k0, depth);
-		for (int64_t row = row0; row < row1; row += tile) {
-			const struct hn_pack pack = {.bf16 = plan->bf16,
-				.dtype = p->a.dtype,
-				.out = copy,
-				.w = tile,
-				.in = cpu_at(&p->a, k0 * p->lda + row),
-				.ld = p->lda,
-				.n = cpu_min(tile, row1 - row),
-				.k = depth};
+		const struct hn_pack pack = {.bf16 = plan->bf16,
+			.dtype = p->a.dtype,
+			.out = copy,
+			.w = tile,
+			.in = cpu_at(&p->a, k0 * p->lda + row0),
+			.ld = p->lda,
+			.n = row1 - row0,
+			.k = depth};
 
-			plan->k->pack_nn(&pack);
-			t.m = pack.n;
-			t.a = copy;
+		pack_b(plan, panels, col0, col1, k0, depth);
+		plan->k->pack_nn(&pack);
+		for (int64_t row = row0; row < row1; row += tile) {
+			t.m = cpu_min(tile, row1 - row);
+			t.a = copy + (row - row0) * t.steps;
 			walk_panels(plan, &t, panels, row, col0, col1, NULL,
 				(float *)(void *)(scratch + plan->c_at), 1);
 		}
