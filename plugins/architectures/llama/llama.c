@@ -241,6 +241,29 @@ scale_llama3(const struct hone_model *model, struct hone_attr_rope_table *table,
 	return st;
 }
 
+/* GGUF files may carry the divisor of every frequency instead of how it came about. */
+static enum hone_status
+apply_stored_factors(const struct hone_model *model, struct hone_attr_rope_table *table,
+	struct hone_error *err)
+{
+	struct hone_error ignored;
+	double factors[128];
+	uint32_t n = 0;
+
+	memset(&ignored, 0, sizeof ignored);
+	if (model->vt->tensor(model, "rope_freqs.weight", 128, factors, &n, &ignored))
+		return HONE_OK;
+	if ((int64_t)n != table->n)
+		return hone_fail(err, HONE_EMODEL, "rope_freqs.weight holds %u factors, not %lld", n,
+			(long long)table->n);
+	for (uint32_t j = 0; j < n; j++) {
+		if (!(factors[j] > 0.0))
+			return hone_fail(err, HONE_EMODEL, "rope_freqs.weight[%u] is %g", j, factors[j]);
+		table->inv_freq[j] /= factors[j];
+	}
+	return HONE_OK;
+}
+
 static enum hone_status
 apply_scaling(const struct hone_model *model, struct hone_attr_rope_table *table,
 	struct hone_error *err)
@@ -252,7 +275,9 @@ apply_scaling(const struct hone_model *model, struct hone_attr_rope_table *table
 
 	memset(&ignored, 0, sizeof ignored);
 	st = model->vt->config_string(model, "rope_scaling.rope_type", &type, &ignored);
-	if (st == HONE_ENOTFOUND || (!st && strcmp(type, "default") == 0))
+	if (st == HONE_ENOTFOUND)
+		return apply_stored_factors(model, table, err);
+	if (!st && strcmp(type, "default") == 0)
 		return HONE_OK;
 	if (!st && strcmp(type, "llama3") == 0)
 		return scale_llama3(model, table, err);
