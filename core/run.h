@@ -1,0 +1,73 @@
+/*
+ * run.h - a run: the stages that every command begins with, and what they hand over.
+ *
+ *     config -> registry -> model -> declare
+ *
+ * After hn_run_open everything in here is frozen: options are checked, plugins loaded, the
+ * model's file mapped, sites and parameters known.  No weight was read and no memory of a
+ * device was asked for, so `hone check` and `hone plan` stop here.
+ */
+#ifndef HN_RUN_H
+#define HN_RUN_H
+
+#include "base/log.h"
+#include "base/pool.h"
+#include "config/host_options.h"
+#include "data/vocabulary.h"
+#include "graph/build.h"
+#include "graph/program.h"
+#include "registry/registry.h"
+
+enum { HN_RUN_ADAPTERS = 16 };
+
+/* What the command line says. */
+struct hn_run_request {
+	const char *path; /* of the INI file; NULL: --model, see hn_run_open_model */
+	const char *text; /* its content, when it is not to be read (a resumed folder's) */
+	const char *const *sets;
+	size_t n_sets;
+	const char *const *plugin_dirs;
+	size_t n_plugin_dirs;
+	const struct hone_plugin *const *builtins; /* linked in; main knows them */
+	size_t n_builtins;
+	const char *preset_dir;
+	struct hn_log *log;
+};
+
+struct hn_run {
+	const struct hn_run_request *request;
+	struct hn_log *log;
+	struct hn_services services;
+	struct hn_registry *registry;
+	struct hn_config *config;
+	struct hn_diagnostics diagnostics;
+	struct hn_host_options options;
+	struct hn_model model;
+	bool has_model;
+	struct hn_instance *architecture, *backend, *fallback, *objective;
+	struct hn_instance *adapters[HN_RUN_ADAPTERS];
+	struct hn_adapter_ref adapter_refs[HN_RUN_ADAPTERS];
+	uint32_t n_adapters;
+	struct hn_device devices[2];
+	uint32_t n_devices;
+	struct hone_device_info device_info;
+	struct hn_params params;
+	struct hn_layout layout;
+	struct hn_tokenizer *tokenizer;
+	int32_t compute; /* enum hone_dtype: `auto` is decided */
+};
+
+/* Runs the stages.  Diagnostics (warnings, and all errors of the configuration) are printed to
+ * the log; the returned error is then the first of them.  hn_run_close in any case. */
+enum hone_status hn_run_open(
+	struct hn_run *run, const struct hn_run_request *request, struct hone_error *err);
+void hn_run_close(struct hn_run *run);
+
+/* Only config and registry: what `hone plugins` and `hone explain` need. */
+enum hone_status hn_run_open_registry(
+	struct hn_run *run, const struct hn_run_request *request, struct hone_error *err);
+
+/* A request to build graphs of this run's policy. */
+struct hn_build_request hn_run_build_request(const struct hn_run *run, enum hn_build_mode mode);
+
+#endif
