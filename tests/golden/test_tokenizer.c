@@ -13,8 +13,10 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "model/gguf.h"
 #include "text/bpe_train.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_gguf.h"
 
 enum { PER_HASH = 10, LINES = 10000 };
 
@@ -324,6 +326,38 @@ test_tokenizer_gguf_names_equal_llama_cpp(void **state)
 	check_gguf_style("gpt4o", "gpt-4o");
 }
 
+/* Catches: metadata of a real file read wrongly, 49,152 tokens with 21 bytes missing, and an
+ * export with other ids.  Needs the model: HONE_SMOLLM2_GGUF names it. */
+static void
+test_tokenizer_smollm2_file_equals_llama_cpp(void **state)
+{
+	const char *path = getenv("HONE_SMOLLM2_GGUF");
+	struct hn_tensor_file file = {0};
+	struct hone_error err = {0};
+	struct hn_tokenizer *tok = NULL, *again = NULL;
+	char *folder;
+
+	(void)state;
+	if (!path)
+		skip();
+	folder = test_folder_make();
+	OK(hn_gguf_open(&file, path, &err));
+	OK(hn_tokenizer_from_gguf(&tok, &file, &err));
+	hn_tensor_file_close(&file);
+	check_lines(tok, "smollm2", ".gguf.crc", HN_ENCODE_PARSE_SPECIAL, false);
+	assert_int_equal(hn_tokenizer_vocab_size(tok), 49152);
+	assert_int_equal(hn_tokenizer_eos(tok), 2);
+	assert_false(hn_tokenizer_adds_bos(tok));
+	OK(hn_tokenizer_write(tok, folder, &err));
+	OK(hn_tokenizer_load(&again, folder, &err));
+	check_lines(again, "smollm2", ".gguf.crc", HN_ENCODE_PARSE_SPECIAL, false);
+	assert_int_equal(
+		hn_tokenizer_chat_template(again).len, hn_tokenizer_chat_template(tok).len);
+	hn_tokenizer_destroy(tok);
+	hn_tokenizer_destroy(again);
+	test_folder_remove(folder);
+}
+
 /* Feeds lines.bin, joined by line breaks, to a trainer. */
 static struct hn_bpe_trainer *
 trainer_of_lines(void)
@@ -404,6 +438,7 @@ main(void)
 		cmocka_unit_test(test_tokenizer_gpt4o_style_equals_hugging_face),
 		cmocka_unit_test(test_tokenizer_mixed_steps_equal_hugging_face),
 		cmocka_unit_test(test_tokenizer_gguf_names_equal_llama_cpp),
+		cmocka_unit_test(test_tokenizer_smollm2_file_equals_llama_cpp),
 		cmocka_unit_test(test_bpe_train_merges_equal_hugging_face),
 	};
 
