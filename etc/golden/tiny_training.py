@@ -77,8 +77,9 @@ def window_loss(model, micro_batches, autocast):
     return loss, count
 
 
-def train(model, rows, plan, accumulate=1, autocast=False, decay=0.0, clip=1.0, first_gradients=None):
-    """Runs the steps of the plan; returns the curves."""
+def train(model, rows, plan, accumulate=1, autocast=False, decay=0.0, clip=1.0, stop=None,
+          first_gradients=None):
+    """Runs the steps of the plan, or the first `stop` of them; returns the curves."""
     model.train()
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     decayed = set(Trainer.get_decay_parameter_names(None, model)) if decay else set()
@@ -88,7 +89,7 @@ def train(model, rows, plan, accumulate=1, autocast=False, decay=0.0, clip=1.0, 
     schedule = get_scheduler("linear", optimizer, plan["warmup"], plan["steps"])
     curves = {"loss": [], "grad_norm": [], "lr": [], "tokens": []}
     size = BATCH * accumulate
-    for step in range(plan["steps"]):
+    for step in range(stop or plan["steps"]):
         window = [rows[(step * size + i) % ROWS] for i in range(size)]
         loss, count = window_loss(model, [pad(window[i:i + BATCH]) for i in range(0, size, BATCH)], autocast)
         if step == 0 and first_gradients is not None:
