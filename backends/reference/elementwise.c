@@ -72,6 +72,13 @@ value(int32_t kind, double x)
 	}
 }
 
+/* 1 - tanh(x)^2, which is 4 exp(-2 |x|) far out, where tanh is 1. */
+static double
+tanh_slope(double x)
+{
+	return 4 * sigmoid(2 * x) * sigmoid(-2 * x);
+}
+
 /* d/dx of x sigmoid(c x). */
 static double
 swish_slope(double x, double c)
@@ -87,14 +94,12 @@ gelu_tanh_slope(double x)
 	const double t = tanh(gelu_inner(x));
 	const double inner = SQRT_2_OVER_PI * (1 + 3 * GELU_CUBE * x * x);
 
-	return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner;
+	return 0.5 * (1 + t) + 0.5 * x * tanh_slope(gelu_inner(x)) * inner;
 }
 
 static double
 slope(int32_t kind, double x)
 {
-	const double t = tanh(x);
-
 	switch (kind) {
 	case HONE_UNARY_NEG:
 		return -1;
@@ -119,7 +124,7 @@ slope(int32_t kind, double x)
 	case HONE_UNARY_SOFTPLUS:
 		return sigmoid(x);
 	case HONE_UNARY_TANH:
-		return 1 - t * t;
+		return tanh_slope(x);
 	case HONE_UNARY_RELU:
 		return x > 0 ? 1 : 0;
 	case HONE_UNARY_SILU:

@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum { STATIC = 0, TOKENS = 1, SELECTION = 2, SEGMENTS = 3, KEYS = 4, OFFSETS = 5 };
-#define CAPACITY 1500
+#define CAPACITY 1800
 #define SPARE    3 /* rows of capacity beyond the live ones */
 
 const char *
@@ -279,6 +279,15 @@ add_elementwise(struct op_cases *t)
 	for (int32_t kind = HONE_BINARY_ADD; kind <= HONE_BINARY_EQUAL; kind++)
 		for (size_t i = 0; i < N_ROW_SHAPES; i += 2)
 			add_binary(t, kind, row_shapes[i]);
+	for (int32_t kind = HONE_BINARY_LESS; kind <= HONE_BINARY_EQUAL; kind++) {
+		c = add(t, HONE_OP_BINARY, "kind %d of i32", kind);
+		c->attr.binary.kind = kind;
+		c->attr_size = sizeof c->attr.binary;
+		tokens(c, 13);
+		input(c, filled(mat(HONE_DTYPE_I32, TOKENS, 13, 1), OPS_FILL_INTEGER, -2, 3));
+		input(c, filled(mat(HONE_DTYPE_I32, TOKENS, 13, 1), OPS_FILL_INTEGER, -2, 3));
+		output(c, mat(OPS_STAT, TOKENS, 13, 1));
+	}
 	for (size_t i = 0; i < N_ROW_SHAPES; i++) {
 		const int64_t N = row_shapes[i][0], D = row_shapes[i][1];
 
@@ -923,6 +932,29 @@ add_windows(struct op_cases *t)
 	}
 }
 
+/* Repeats a case of each operation whose output may lie in the memory of operand 0 so. */
+static void
+add_in_place(struct op_cases *t)
+{
+	static const uint32_t ops[] = {HONE_OP_UNARY, HONE_OP_UNARY_BACK, HONE_OP_BINARY,
+		HONE_OP_SCALE, HONE_OP_ROPE, HONE_OP_DROPOUT};
+	const size_t n = t->n;
+
+	for (size_t k = 0; k < sizeof ops / sizeof ops[0]; k++)
+		for (size_t i = 0; i < n; i++) {
+			const struct ops_case from = t->items[i];
+			struct ops_case *c;
+
+			if (from.op != ops[k] || !is_plain(&from) || from.begin[TOKENS] ||
+				from.in[0].dtype != from.out[0].dtype)
+				continue;
+			c = add(t, from.op, "%s", "");
+			*c = from;
+			(void)snprintf(c->name, sizeof c->name, "%.80s in place", from.name);
+			c->out[0].alias = 1;
+		}
+}
+
 bool
 op_cases_init(struct op_cases *cases)
 {
@@ -941,6 +973,7 @@ op_cases_init(struct op_cases *cases)
 	add_loss(cases);
 	add_shape(cases);
 	add_windows(cases);
+	add_in_place(cases);
 	return !cases->too_many;
 }
 
