@@ -281,8 +281,11 @@ forward_finish(const struct forward *f, const struct segment *s, const struct sp
 			a->k->affine(o, x->o + at * a->wide, total > 0 || total != total ? 1 / total : 0.0f,
 				0.0f, a->K);
 			cpu_write(a->k, &f->o, (s->q0 + i) * f->o.cols + head * a->K, a->K, o);
-			*lse = x->top[at] > -INFINITY || total != total ? x->top[at] + logf(total)
-									: -INFINITY;
+			/* The maximum is kept in units of log 2. */
+			*lse = x->top[at] > -INFINITY || total != total
+				? (float)((double)x->top[at] * 0.69314718055994531 +
+					  log((double)total))
+				: -INFINITY;
 		}
 	}
 }

@@ -65,11 +65,11 @@ struct hn_finish {
 /* One tile of attention scores; see leaf_attention.h. */
 struct hn_softmax {
 	int64_t m, n;           /* queries, keys */
-	const float *scores;    /* [m, lds], unscaled q k^T */
+	float *scores;          /* [m, lds], unscaled q k^T; overwritten */
 	int64_t lds;
 	const int32_t *low, *high; /* [m] keys [low, high) of this block are seen */
 	float scale, softcap;      /* softcap 0 = none */
-	float *top, *total;        /* [m] running maximum and sum */
+	float *top, *total;        /* [m] running maximum (times log2 e) and sum */
 	float *out;                /* [m, ldo] weighted values so far */
 	int64_t ldo, head_dim;
 	int32_t bf16;

@@ -234,6 +234,36 @@ v_exp_low(vf x)
 #endif
 }
 
+/* 2^x for x <= 127 or so: Cephes' polynomial on [-1/2, 1/2].  x < -126 gives 0, NaN a NaN. */
+LANE vf
+v_exp2_low(vf x)
+{
+#ifdef HN_AVX512
+	const vf n = (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+	const vf magic = v_set(12582912.0f), n = (x + magic) - magic;
+#endif
+	const vf r = x - n;
+	vf p = v_set(1.535336188e-4f);
+
+	p = v_fma(p, r, v_set(1.339887440e-3f));
+	p = v_fma(p, r, v_set(9.618437357e-3f));
+	p = v_fma(p, r, v_set(5.550332471e-2f));
+	p = v_fma(p, r, v_set(2.402264791e-1f));
+	p = v_fma(p, r, v_set(6.931472029e-1f));
+	p = v_fma(p, r, v_set(1.0f));
+#ifdef HN_AVX512
+	return (vf)_mm512_maskz_scalef_ps(
+		_mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ), (__m512)p,
+		(__m512)n);
+#else
+	const vi zero = x < v_set(-126.0f);
+
+	return v_select(zero, v_set(0.0f),
+		p * v_exp2_int(v_min(v_set(127.0f), v_select(zero, v_set(0.0f), n))));
+#endif
+}
+
 /* e^x, infinite above 88.72. */
 LANE vf
 v_exp(vf x)

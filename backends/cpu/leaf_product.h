@@ -338,33 +338,45 @@ column_words(const int bf16, const uint8_t *row, int64_t row_bytes, int32_t dtyp
 	return (vf)(low | (high << 16));
 }
 
+#define PACK_STEPS 16 /* steps of one panel before the next: its rows are in L1 by then */
+
+/* Steps [from, to) of one panel, columns [j, j + w). */
+LANE void
+pack_steps(const int bf16, const struct hn_pack *p, float *out, int64_t j, int64_t from, int64_t to)
+{
+	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
+	const int64_t step = bf16 ? 2 : 1;
+
+	for (int64_t k = from; k < to; k++) {
+		const uint8_t *row = (const uint8_t *)p->in + k * step * row_bytes;
+
+		for (int64_t i = 0; i < p->w; i += HN_LANES) {
+			const int64_t w = p->w - i < HN_LANES ? p->w - i : HN_LANES;
+			const int64_t rest = p->n - j - i;
+			const int64_t n = rest < 0 ? 0 : rest < w ? rest : w;
+
+			v_store_n(out + k * p->w + i,
+				column_words(bf16, row, row_bytes, p->dtype, j + i, n,
+					k * step + 1 < p->k),
+				w);
+		}
+	}
+}
+
 /* Packs b for a product along its columns (NN, TN): column j of the panels is column j of b.
- * Rows are read once and spread over the panels, so memory is walked in its order. */
+ * Some rows at a time are spread over all panels: whole rows are read in memory's order,
+ * and the panels, which lie a multiple of 4 KiB apart, do not evict each other from L1. */
 LANE void
 pack_columns(const int bf16, const struct hn_pack *p)
 {
-	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
-	const int64_t step = bf16 ? 2 : 1, next = p->w * ((p->k + step - 1) / step);
-	const uint8_t *row = p->in;
-	float *out = p->out;
+	const int64_t steps = bf16 ? (p->k + 1) / 2 : p->k;
 
-	for (int64_t k = 0; k < p->k; k += step) {
-		const int second = k + 1 < p->k;
-		float *panel = out;
+	for (int64_t k = 0; k < steps; k += PACK_STEPS) {
+		const int64_t to = steps - k < PACK_STEPS ? steps : k + PACK_STEPS;
+		float *panel = p->out;
 
-		for (int64_t j = 0; j < p->n; j += p->w, panel += next) {
-			for (int64_t i = 0; i < p->w; i += HN_LANES) {
-				const int64_t w = p->w - i < HN_LANES ? p->w - i : HN_LANES;
-				const int64_t rest = p->n - j - i;
-				const int64_t n = rest < 0 ? 0 : rest < w ? rest : w;
-
-				v_store_n(panel + i,
-					column_words(bf16, row, row_bytes, p->dtype, j + i, n, second),
-					w);
-			}
-		}
-		out += p->w;
-		row += step * row_bytes;
+		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * steps)
+			pack_steps(bf16, p, panel, j, k, to);
 	}
 }
 
@@ -608,19 +620,49 @@ store_any(void *p, int32_t dtype, int64_t at, vf v, int64_t n)
 	}
 }
 
-/* y = tile [+ c], in y's type (f32 or bf16); c may be the same memory as y. */
-static void
-finish(const struct hn_finish *f)
+/* The kinds of addend of `finish`, constants at each call. */
+enum { ADD_NONE, ADD_F32, ADD_BF16, ADD_ANY };
+
+LANE void
+finish_rows(const int to_bf16, const int add, const struct hn_finish *f)
 {
 	for (int64_t i = 0; i < f->m; i++) {
 		for (int64_t j = 0; j < f->n; j += HN_LANES) {
 			const int64_t n = f->n - j < HN_LANES ? f->n - j : HN_LANES;
-			vf v = n == HN_LANES ? v_load(f->tile + i * f->ldt + j)
-					     : v_load_n(f->tile + i * f->ldt + j, n);
+			const int64_t at = i * f->ldc + j;
+			vf v = v_load_n(f->tile + i * f->ldt + j, n);
 
-			if (f->c)
-				v += load_any(f->c, f->c_dtype, i * f->ldc + j, n);
-			store_any(f->y, f->y_dtype, i * f->ldy + j, v, n);
+			if (add == ADD_F32)
+				v += load_any(f->c, HONE_DTYPE_F32, at, n);
+			else if (add == ADD_BF16)
+				v += load_any(f->c, HONE_DTYPE_BF16, at, n);
+			else if (add == ADD_ANY)
+				v += load_any(f->c, f->c_dtype, at, n);
+			store_any(f->y, to_bf16 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32, i * f->ldy + j, v,
+				n);
 		}
 	}
+}
+
+LANE void
+finish_kinds(const int to_bf16, const struct hn_finish *f)
+{
+	if (!f->c)
+		finish_rows(to_bf16, ADD_NONE, f);
+	else if (f->c_dtype == HONE_DTYPE_F32)
+		finish_rows(to_bf16, ADD_F32, f);
+	else if (f->c_dtype == HONE_DTYPE_BF16)
+		finish_rows(to_bf16, ADD_BF16, f);
+	else
+		finish_rows(to_bf16, ADD_ANY, f);
+}
+
+/* y = tile [+ c], in y's type (f32 or bf16); c may be the same memory as y. */
+static void
+finish(const struct hn_finish *f)
+{
+	if (f->y_dtype == HONE_DTYPE_BF16)
+		finish_kinds(1, f);
+	else
+		finish_kinds(0, f);
 }
