@@ -52,7 +52,7 @@ infer_binary(struct hn_infer *infer)
 	const bool is_same = a->space == b->space && a->dim[0] == b->dim[0] &&
 	                     hn_value_cols(a) == hn_value_cols(b);
 	const bool is_column = a->space == b->space && a->dim[0] == b->dim[0] &&
-	                       hn_value_cols(b) == 1;
+	                       hn_value_cols(b) == 1 && (b->rank == 2 || b->space);
 
 	if (!is_same && !is_column && !is_row(b, hn_value_cols(a)) && !is_scalar(b)) {
 		if (a->space != b->space && a->space && b->space)

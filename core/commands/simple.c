@@ -1,0 +1,168 @@
+/*
+ * simple.c - commands that only look: version, plugins, explain, inspect, check.
+ */
+#include <string.h>
+
+#include "commands/command.h"
+#include "config/explain.h"
+#include "model/inspect.h"
+
+/* ---- version ---- */
+
+static enum hone_status
+run_version(const struct hn_context *context, struct hone_error *err)
+{
+	(void)err;
+	if (context->args->json)
+		hn_str_printf(context->out,
+			"{\"schema\": \"hone.version/1\", \"version\": \"%s\", \"abi\": \"%d.%d\"}\n",
+			HONE_VERSION, HONE_ABI_MAJOR, HONE_ABI_MINOR);
+	else
+		hn_str_printf(context->out, "hone %s, plugin ABI %d.%d\n", HONE_VERSION,
+			HONE_ABI_MAJOR, HONE_ABI_MINOR);
+	return HONE_OK;
+}
+
+const struct hn_command_spec hn_command_version = {
+	"version", "", "print the version and the plugin ABI", NULL, 0, run_version};
+
+/* ---- plugins ---- */
+
+static const char *
+role_word(const char *role)
+{
+	const char *dot = strchr(role, '.');
+
+	return dot ? dot + 1 : role;
+}
+
+static void
+put_json_pair(struct hn_str *out, const char *key, const char *value, const char *end)
+{
+	hn_str_printf(out, "\"%s\": ", key);
+	hn_str_put_json(out, value, strlen(value));
+	hn_str_puts(out, end);
+}
+
+static void
+put_plugins_json(struct hn_str *out, const struct hn_registry *registry)
+{
+	const struct hn_loader_report *report = hn_registry_report(registry);
+	const struct hn_registered *found;
+
+	hn_str_puts(out, "{\"schema\": \"hone.plugins/1\", \"factories\": [");
+	for (size_t i = 0; (found = hn_registry_at(registry, NULL, i)); i++) {
+		hn_str_puts(out, i ? ", {" : "{");
+		put_json_pair(out, "role", found->factory->role, ", ");
+		put_json_pair(out, "name", found->factory->name, ", ");
+		put_json_pair(out, "plugin", found->plugin->id, ", ");
+		put_json_pair(out, "version", found->plugin->version, ", ");
+		put_json_pair(out, "path", found->path ? found->path : "", "}");
+	}
+	hn_str_puts(out, "], \"refused\": [");
+	for (size_t i = 0, n = 0; i < report->n; i++) {
+		if (report->entries[i].state != HN_PLUGIN_REFUSED)
+			continue;
+		hn_str_puts(out, n++ ? ", {" : "{");
+		put_json_pair(out, "path", report->entries[i].path ? report->entries[i].path : "", ", ");
+		put_json_pair(out, "reason", report->entries[i].reason ? report->entries[i].reason : "",
+			"}");
+	}
+	hn_str_puts(out, "]}\n");
+}
+
+static void
+put_plugins_text(struct hn_str *out, const struct hn_registry *registry)
+{
+	const struct hn_loader_report *report = hn_registry_report(registry);
+	const struct hn_registered *found;
+
+	for (size_t i = 0; (found = hn_registry_at(registry, NULL, i)); i++)
+		hn_str_printf(out, "%-16s %-12s %s\n", role_word(found->factory->role),
+			found->factory->name, found->factory->summary ? found->factory->summary : "");
+	for (size_t i = 0; i < report->n; i++)
+		if (report->entries[i].state == HN_PLUGIN_REFUSED)
+			hn_str_printf(out, "refused: %s: %s\n",
+				report->entries[i].path ? report->entries[i].path : "",
+				report->entries[i].reason ? report->entries[i].reason : "");
+}
+
+static enum hone_status
+run_plugins(const struct hn_context *context, struct hone_error *err)
+{
+	const struct hn_run_request request = hn_context_request(context);
+	struct hn_run run;
+	const enum hone_status st = hn_run_open_registry(&run, &request, err);
+
+	if (!st && context->args->json)
+		put_plugins_json(context->out, run.registry);
+	else if (!st)
+		put_plugins_text(context->out, run.registry);
+	hn_run_close(&run);
+	return st;
+}
+
+const struct hn_command_spec hn_command_plugins = {"plugins", "",
+	"list what was loaded, by role, and what was refused and why", NULL, 0, run_plugins};
+
+/* ---- explain ---- */
+
+static enum hone_status
+run_explain(const struct hn_context *context, struct hone_error *err)
+{
+	const struct hn_run_request request = hn_context_request(context);
+	const struct hn_config_table *tables;
+	struct hn_run run;
+	size_t n = 0;
+	enum hone_status st = hn_run_open_registry(&run, &request, err);
+
+	if (!st) {
+		tables = hn_registry_tables(run.registry, &n);
+		st = context->args->json
+		             ? hn_explain_json(tables, n, context->args->path, context->out, err)
+		             : hn_explain(tables, n, context->args->path, context->out, err);
+	}
+	hn_run_close(&run);
+	return st;
+}
+
+const struct hn_command_spec hn_command_explain = {"explain", "NAME[.KEY]",
+	"explain a section of the configuration, or one of its keys", NULL, 0, run_explain};
+
+/* ---- inspect ---- */
+
+static enum hone_status
+run_inspect(const struct hn_context *context, struct hone_error *err)
+{
+	return hn_inspect(context->args->path, context->args->json, context->out, err);
+}
+
+const struct hn_command_spec hn_command_inspect = {"inspect", "FILE_OR_FOLDER",
+	"show format, metadata and tensors of a model file", NULL, 0, run_inspect};
+
+/* ---- check ---- */
+
+static enum hone_status
+run_check(const struct hn_context *context, struct hone_error *err)
+{
+	const struct hn_run_request request = hn_context_request(context);
+	struct hn_run run;
+	enum hone_status st = hn_run_open(&run, &request, err);
+
+	if (!st && context->args->show_origin)
+		hn_config_print(run.config, true, context->out);
+	else if (!st)
+		hn_str_printf(context->out, "%s: all keys are known and valid, the model fits\n",
+			context->args->path);
+	hn_run_close(&run);
+	return st;
+}
+
+static const struct hn_flag check_flags[] = {
+	{"--show-origin", HN_FLAG_BOOL, HN_ARG(show_origin), NULL,
+		"print the resolved configuration, each value with where it comes from"},
+};
+
+const struct hn_command_spec hn_command_check = {"check", "run.ini",
+	"check a configuration against plugins and model, without computing", check_flags, 1,
+	run_check};
