@@ -257,8 +257,7 @@ offer(const struct hn_bpe *bpe, struct hn_bpe_scratch *scratch, int32_t left, in
 	merge = merge_find(bpe, s[left].id, s[right].id);
 	if (merge)
 		heap_push(scratch,
-			(struct hn_candidate){
-				merge->rank, left, right, s[left].id, s[right].id, merge->id});
+			(struct hn_candidate){merge->rank, left, right, s[right].id, merge->id});
 }
 
 /* Merges with a heap of pairs over a linked list of symbols.  A symbol that was joined to its
@@ -281,7 +280,7 @@ merge_long(const struct hn_bpe *bpe, struct hn_bpe_scratch *scratch, size_t n)
 		struct hn_symbol *left = &s[c.left], *right = &s[c.right];
 
 		if (left->begin == left->end || right->begin == right->end ||
-			left->next != c.right || left->id != c.left_id || right->id != c.right_id)
+			left->next != c.right || right->id != c.right_id)
 			continue;
 		left->id = c.id;
 		left->end = right->end;

@@ -75,8 +75,8 @@ struct hn_symbol {
 
 struct hn_candidate {
 	uint32_t rank;
-	int32_t left, right; /* symbols, and the ids that they had */
-	int32_t left_id, right_id;
+	int32_t left, right; /* symbols */
+	int32_t right_id;    /* that the right one had; the left one's is safe while it is next */
 	int32_t id;
 };
 

@@ -227,24 +227,26 @@ build(struct hn_tokenizer *tok, const struct hn_json_model *model, struct hone_e
 
 /* --- what is put around a text --------------------------------------------------------------- */
 
+/* Sets the ids of one side; a second processor that sets them is refused, as Hugging Face's
+ * library cannot run two either. */
 static enum hone_status
-push_around(struct hn_tokenizer *tok, bool in_front, const int32_t *ids, size_t n,
+set_around(struct hn_tokenizer *tok, bool in_front, const int32_t *ids, size_t n,
 	struct hone_error *err)
 {
 	int32_t **list = in_front ? &tok->before : &tok->after;
 	size_t *count = in_front ? &tok->n_before : &tok->n_after;
 
+	if (*list)
+		return hone_fail(err, HONE_EUNSUPPORTED,
+			"post_processor: more than one part adds special tokens");
 	for (size_t i = 0; i < n; i++)
 		if (!hn_vocab_text(&tok->vocab, ids[i]).len)
 			return hone_fail(err, HONE_EMODEL,
 				"post_processor puts id %d, which is no token", ids[i]);
-	*list = hn_realloc(*list, (*count + n + 1) * sizeof **list);
-	/* A later processor wraps what an earlier one has made. */
-	if (in_front && n)
-		memmove(*list + n, *list, *count * sizeof **list);
+	*list = hn_alloc((n + 1) * sizeof **list);
 	if (n)
-		memcpy(in_front ? *list : *list + *count, ids, n * sizeof *ids);
-	*count += n;
+		memcpy(*list, ids, n * sizeof *ids);
+	*count = n;
 	return HONE_OK;
 }
 
@@ -299,8 +301,8 @@ read_template(struct hn_tokenizer *tok, const json_t *json, struct hone_error *e
 	if (side == 0)
 		return hone_fail(
 			err, HONE_EUNSUPPORTED, "post_processor: 'single' has no Sequence");
-	st = push_around(tok, true, ids[0], n[0], err);
-	return st ? st : push_around(tok, false, ids[1], n[1], err);
+	st = set_around(tok, true, ids[0], n[0], err);
+	return st ? st : set_around(tok, false, ids[1], n[1], err);
 }
 
 static enum hone_status
@@ -318,7 +320,7 @@ read_roberta(struct hn_tokenizer *tok, const json_t *json, struct hone_error *er
 			return hone_fail(err, HONE_EMODEL,
 				"post_processor: '%s' must be [token, id]", keys[side]);
 		const int32_t id = (int32_t)json_integer_value(value);
-		st = push_around(tok, side == 0, &id, 1, err);
+		st = set_around(tok, side == 0, &id, 1, err);
 		if (st)
 			return st;
 	}
@@ -334,9 +336,9 @@ read_post(struct hn_tokenizer *tok, const json_t *json, int depth, struct hone_e
 
 	if (!json || json_is_null(json))
 		return HONE_OK;
-	if (!type || depth > DEPTH_MAX || tok->n_before + tok->n_after > 1024)
+	if (!type || depth > DEPTH_MAX)
 		return hone_fail(err, HONE_EMODEL, "post_processor: %s",
-			type ? "too many steps" : "a step without a type");
+			type ? "nested too deep" : "a step without a type");
 	if (hn_streq(type, "ByteLevel")) /* trims offsets, which stay exact here */
 		return HONE_OK;
 	if (hn_streq(type, "TemplateProcessing"))

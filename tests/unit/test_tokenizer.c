@@ -12,7 +12,10 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "text/bpe_train.h"
+#include "modelfile.h"
+#include "model/gguf.h"
 #include "text/parts.h"
+#include "text/tokenizer_gguf.h"
 
 /* Fails the test with the error's text. */
 #define OK(call)                                                                                   \
@@ -22,6 +25,7 @@
 	} while (0)
 
 #define BYTE_LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
+#define ROBERTA    "{\"type\":\"RobertaProcessing\",\"cls\":[\"<s>\",4],\"sep\":[\"<s>\",4]}"
 #define SMALL_MODEL                                                                                \
 	"{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"Ġ\":3},\"merges\":[\"a b\"]}"
 
@@ -131,6 +135,10 @@ test_tokenizer_unsupported_part_is_named(void **state)
 			"{\"type\":\"BPE\",\"end_of_word_suffix\":\"</"
 			"w>\",\"vocab\":{},\"merges\":[]}"),
 		HONE_EUNSUPPORTED, "end_of_word_suffix");
+	refused(document("{\"id\":4,\"content\":\"<s>\"}", NULL, NULL,
+			"{\"type\":\"Sequence\",\"processors\":[" ROBERTA "," ROBERTA "]}", NULL),
+		HONE_EUNSUPPORTED, "more than one part");
+	refused(document(NULL, NULL, NULL, ROBERTA, NULL), HONE_EMODEL, "id 4, which is no token");
 	refused(document(NULL, NULL, NULL, NULL,
 			"{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{},\"merges\":[]}"),
 		HONE_EUNSUPPORTED, "dropout");
@@ -287,6 +295,9 @@ test_encode_bytes_without_token_are_counted(void **state)
 	assert_int_equal(out.n, 3);
 	assert_int_equal(out.begin[1], 3);
 	assert_int_equal(out.end[1], 5);
+	OK(hn_encode(encoder, "abxab \xC3\xA9", 8, 0, &out, &err)); /* now from the cache */
+	assert_int_equal(out.n_dropped, 3);
+	assert_int_equal(out.begin[1], 3);
 	hn_encoding_fini(&out);
 	hn_encoder_destroy(encoder);
 	hn_tokenizer_destroy(tok);
@@ -354,6 +365,60 @@ test_encode_normalized_places_are_of_the_input(void **state)
 	assert_int_equal(out.end[0], 5);
 	hn_encoding_fini(&out);
 	hn_encoder_destroy(encoder);
+	hn_tokenizer_destroy(tok);
+}
+
+/* Catches: unknown tokens that are not fused, or fused over known ones; a word that is a token
+ * merged nevertheless.  The ids are what `tokenizers` 0.23 gives. */
+static void
+test_encode_unknown_and_whole_words(void **state)
+{
+	static const char *const vocab = "\"vocab\":{\"a\":0,\"<u>\":1},\"merges\":[]}";
+	struct hn_str model = {0};
+	struct hn_tokenizer *tok;
+
+	(void)state;
+	for (int fuse = 0; fuse < 2; fuse++) {
+		hn_str_clear(&model);
+		hn_str_printf(&model, "{\"unk_token\":\"<u>\",\"fuse_unk\":%s,%s",
+			fuse ? "true" : "false", vocab);
+		tok = accepted(document(NULL, NULL, NULL, NULL, model.text), NULL, NULL);
+		expect_ids(tok, "axyzaxa", 0, fuse ? "0 1 0 1 0" : "0 1 1 1 0 1 0");
+		hn_tokenizer_destroy(tok);
+	}
+	hn_str_fini(&model);
+	tok = accepted(
+		document(NULL, NULL, NULL, NULL,
+			"{\"ignore_merges\":true,\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"aba\":3},"
+			"\"merges\":[\"a b\"]}"),
+		NULL, NULL);
+	expect_ids(tok, "aba", 0, "3");
+	expect_ids(tok, "abab", 0, "2 2");
+	hn_tokenizer_destroy(tok);
+}
+
+/* Catches: neighbours of a dropped byte that merge in a GGUF's tokenizer, where llama.cpp keeps
+ * them apart.  U+40000 is F1 80 80 80, and F1 has no token. */
+static void
+test_encode_gguf_dropped_byte_keeps_place(void **state)
+{
+	static const struct hn_text tokens[] = {{"!", 1}, {"\xC4\xA2", 2}, {"!\xC4\xA2", 3}};
+	static const struct hn_text merges[] = {{"! \xC4\xA2", 4}};
+	const struct hn_tokenizer_spec spec = {.pre = "gpt-2",
+		.tokens = tokens,
+		.n_tokens = 3,
+		.merges = merges,
+		.n_merges = 1,
+		.bos = -1,
+		.eos = -1,
+		.unk = -1,
+		.pad = -1};
+	struct hone_error err = {0};
+	struct hn_tokenizer *tok = NULL;
+
+	(void)state;
+	OK(hn_tokenizer_create(&tok, &spec, &err));
+	expect_ids(tok, "!\xF1\x80\x80\x80", 0, "0 1 1 1");
 	hn_tokenizer_destroy(tok);
 }
 
@@ -491,6 +556,107 @@ test_pattern_runaway_and_unknown_constructs_fail(void **state)
 	assert_int_equal(hn_pattern_create(&pattern, "(a", 2, false, &err), HONE_EMODEL);
 	assert_int_equal(hn_pattern_create(&pattern, "", 0, false, &err), HONE_EMODEL);
 	hn_matcher_destroy(matcher);
+}
+
+/* Catches: Ruby's ^ and $ read as the ends of the text, ideographs newer than PCRE2's tables that
+ * are no letters.  What they match is what `tokenizers` 0.23 matches. */
+static void
+test_pattern_lines_and_new_letters_match(void **state)
+{
+	static const struct {
+		const char *pattern, *text;
+		size_t begin, end;
+	} cases[] = {
+		{"^a", "b\na", 2, 3},
+		{"a$", "ba\nb", 1, 2},
+		{"\\p{L}", "!\xF0\xB1\x8D\x90", 1, 5},
+		{"[^\\p{L}]", "\xF0\xB1\x8D\x90!", 4, 5},
+		{"\\p{Lo}", "!\xF0\xAE\xAF\xB0", 1, 5},
+		{"\\w", "!\xC2\xB2", 1, 3},
+		{"\\S", " \n\xE2\x80\xA8x", 5, 6},
+		{"[\\u4e16\\u754c]+", "\xE4\xB8\x96\xE7\x95\x8C", 0, 6},
+	};
+	struct hone_error err = {0};
+	struct hn_matcher *matcher = hn_matcher_create();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct hn_pattern *pattern = NULL;
+		size_t begin = 0, end = 0;
+
+		OK(hn_pattern_create(
+			&pattern, cases[i].pattern, strlen(cases[i].pattern), false, &err));
+		assert_int_equal(hn_pattern_find(pattern, matcher, cases[i].text,
+					 strlen(cases[i].text), 0, &begin, &end),
+			1);
+		assert_int_equal(begin, cases[i].begin);
+		assert_int_equal(end, cases[i].end);
+		hn_pattern_destroy(pattern);
+	}
+	hn_matcher_destroy(matcher);
+}
+
+/* Key, "string array" and its elements, into a GGUF file. */
+static void
+put_strings(struct hn_str *out, const char *key, const char *const *texts, size_t n)
+{
+	test_put_key(out, key, 9);
+	test_put_u32(out, 8);
+	test_put_u64(out, n);
+	for (size_t i = 0; i < n; i++)
+		test_put_string(out, texts[i]);
+}
+
+/* A GGUF file with a tokenizer of two tokens and `n_types` types. */
+static enum hone_status
+from_gguf(const char *model, const char *pre, uint64_t n_types, struct hone_error *err)
+{
+	static const char *const tokens[] = {"a", "b"};
+	struct hn_str text = {0};
+	struct hn_tensor_file file = {0};
+	struct hn_tokenizer *tok = NULL;
+	enum hone_status st;
+
+	test_put_gguf(&text, 3, 0, pre ? 5 : 4);
+	test_put_kv_string(&text, "tokenizer.ggml.model", model);
+	if (pre)
+		test_put_kv_string(&text, "tokenizer.ggml.pre", pre);
+	put_strings(&text, "tokenizer.ggml.tokens", tokens, 2);
+	put_strings(&text, "tokenizer.ggml.merges", tokens, 0);
+	test_put_key(&text, "tokenizer.ggml.token_type", 9);
+	test_put_u32(&text, 5);
+	test_put_u64(&text, n_types);
+	for (uint64_t i = 0; i < n_types; i++)
+		test_put_u32(&text, HN_TOKEN_NORMAL);
+	test_put_padding(&text, 32);
+	assert_int_equal(
+		hn_gguf_parse(&file, (const uint8_t *)text.text, text.len, "m.gguf", err), HONE_OK);
+	st = hn_tokenizer_from_gguf(&tok, &file, err);
+	assert_true(st ? !tok : tok != NULL);
+	hn_tokenizer_destroy(tok);
+	hn_tensor_file_close(&file);
+	hn_str_fini(&text);
+	return st;
+}
+
+/* Catches: a kind of tokenizer in a GGUF file that is taken for another, arrays of unequal
+ * lengths. */
+static void
+test_tokenizer_gguf_metadata_is_checked(void **state)
+{
+	struct hone_error err = {0};
+
+	(void)state;
+	assert_int_equal(from_gguf("gpt2", "smollm", 2, &err), HONE_OK);
+	assert_int_equal(from_gguf("llama", "smollm", 2, &err), HONE_EUNSUPPORTED);
+	assert_non_null(strstr(err.text, "'llama'"));
+	assert_int_equal(from_gguf("gpt2", "other", 2, &err), HONE_EUNSUPPORTED);
+	assert_non_null(strstr(err.text, "'other'"));
+	assert_int_equal(from_gguf("gpt2", NULL, 2, &err), HONE_EUNSUPPORTED);
+	assert_non_null(strstr(err.text, "pre is missing"));
+	assert_int_equal(from_gguf("gpt2", "smollm", 3, &err), HONE_EMODEL);
+	assert_non_null(strstr(err.text, "3 values for 2 tokens"));
+	assert_string_equal(err.place, "m.gguf");
 }
 
 /* Lowest rank first, leftmost of equals: by the book, for comparison. */
@@ -631,10 +797,14 @@ main(void)
 		cmocka_unit_test(test_encode_bytes_without_token_are_counted),
 		cmocka_unit_test(test_encode_places_tile_and_decode_inverts),
 		cmocka_unit_test(test_encode_normalized_places_are_of_the_input),
+		cmocka_unit_test(test_encode_unknown_and_whole_words),
+		cmocka_unit_test(test_encode_gguf_dropped_byte_keeps_place),
 		cmocka_unit_test(test_encode_special_tokens_follow_flags),
 		cmocka_unit_test(test_tokenizer_side_files_are_read),
 		cmocka_unit_test(test_tokenizer_hash_sees_each_part),
 		cmocka_unit_test(test_pattern_runaway_and_unknown_constructs_fail),
+		cmocka_unit_test(test_pattern_lines_and_new_letters_match),
+		cmocka_unit_test(test_tokenizer_gguf_metadata_is_checked),
 		cmocka_unit_test(test_bpe_heap_and_search_equal_definition),
 		cmocka_unit_test(test_encode_long_word_is_not_quadratic),
 		cmocka_unit_test(test_bpe_train_checks_and_is_deterministic),

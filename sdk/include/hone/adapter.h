@@ -21,7 +21,7 @@ extern "C" {
 
 #define HONE_ROLE_ADAPTER "hone.adapter/1"
 
-/* What an adapter writes into its export: keys of the adapter_config.json. */
+/* What an adapter writes into its export: keys of the adapter_config.json.  [main] */
 struct hone_export {
 	const struct hone_export_vt *vt;
 };

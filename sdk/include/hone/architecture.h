@@ -44,6 +44,7 @@ struct hone_sites_vt {
 		struct hone_sites *sites, const struct hone_site_spec *spec, struct hone_error *err);
 };
 
+/* Adds one site; the spec is copied.  [declare] */
 static inline enum hone_status
 hone_sites_declare(
 	struct hone_sites *sites, const struct hone_site_spec *spec, struct hone_error *err)

@@ -26,6 +26,8 @@ extern "C" {
 
 enum hone_column_scope { HONE_PER_ROW = 1, HONE_PER_SEGMENT = 2, HONE_PER_EXAMPLE = 3 };
 
+/* What an objective needs, said before anything is read or built.  Names are copied.
+ * [declare] */
 struct hone_declare {
 	const struct hone_declare_vt *vt;
 };
@@ -141,6 +143,7 @@ struct hone_term {
 	double coefficient;
 };
 
+/* Where the terms of a micro-batch go; names are copied.  [build] */
 struct hone_loss {
 	const struct hone_loss_vt *vt;
 };

@@ -59,7 +59,8 @@ struct hone_factory {
 
 	const void *vt; /* the role's table, for instance struct hone_adapter_vt */
 
-	/* Further tables of this factory by id, NULL when it has none.  Optional. */
+	/* Further tables of this factory by id, NULL when it has none.  Optional.
+	 * [any thread, pure] */
 	const void *(*get_extension)(const char *id);
 };
 

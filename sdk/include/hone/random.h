@@ -5,6 +5,8 @@
  * a pure function of (seed, stream, counter): no state, no order, nothing to restore.  The
  * counter of a dropout mask is (row key, column), and a row key is (example's index in the
  * step, position in its segment): never a row number, a node index or a rank.
+ *
+ * All functions: [any thread, pure].
  */
 #ifndef HONE_RANDOM_H
 #define HONE_RANDOM_H

@@ -68,6 +68,7 @@ struct hone_site_set {
 	const uint64_t *bits; /* by site->index */
 };
 
+/* Is the site one of the set?  No for an absent set.  [any thread, pure] */
 static inline int
 hone_site_set_has(const struct hone_site_set *set, const struct hone_site *site)
 {
@@ -81,6 +82,7 @@ struct hone_site_map {
 	const double *values;
 };
 
+/* The number of a site, `unset` where the map has none.  [any thread, pure] */
 static inline double
 hone_site_map_get(const struct hone_site_map *map, const struct hone_site *site, double unset)
 {
@@ -133,7 +135,8 @@ struct hone_param_spec {
 	int32_t pad;
 };
 
-/* A trainable matrix [rows, cols] (cols = 0: a vector) with the usual settings. */
+/* A trainable matrix [rows, cols] (cols = 0: a vector) with the usual settings: all zero at
+ * first.  `name` is borrowed.  [any thread, pure] */
 static inline struct hone_param_spec
 hone_param_spec_make(const char *name, int64_t rows, int64_t cols)
 {
@@ -167,6 +170,7 @@ struct hone_params_vt {
 		struct hone_error *err);
 };
 
+/* All of the n parameters or, on an error, none; the specs are copied.  [declare] */
 static inline enum hone_status
 hone_params_declare(struct hone_params *params, const struct hone_site *site, uint32_t n,
 	const struct hone_param_spec *specs, struct hone_error *err)
