@@ -89,6 +89,7 @@ filter_string(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return tpl_soft_str(r, v);
 }
 
+/* Marks a text as markup: + then escapes what it is joined with. */
 static struct tv
 filter_safe(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -108,6 +109,7 @@ filter_escape(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return r->status ? tv_undefined() : text_escape(r, &text);
 }
 
+/* str() of all three, so numbers may be given. */
 static struct tv
 filter_replace(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -152,6 +154,7 @@ filter_indent(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return tv_str_take(r, &out);
 }
 
+/* The signature is that of transformers, not that of Jinja2. */
 static struct tv
 filter_tojson(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -215,6 +218,7 @@ tpl_is_undefined(struct tpl_render *r, const struct tv *v)
 	return r->status != HONE_OK;
 }
 
+/* Texts by way of float where they are no int: "1.9" is 1; else the default. */
 static struct tv
 filter_int(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -321,6 +325,7 @@ tpl_filter_find(const char *name, size_t len)
 	return tpl_sequence_filter_find(name, len);
 }
 
+/* Named parameters are laid out here; "*" filters read their own. */
 struct tv
 tpl_filter_apply(struct tpl_render *r, const struct tpl_filter *filter, const struct tv *v,
 	const struct tv_args *args)

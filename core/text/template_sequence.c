@@ -9,6 +9,7 @@
 
 #include "text/template_impl.h"
 
+/* A generator has none, as in Python. */
 static struct tv
 filter_length(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -34,6 +35,7 @@ filter_length(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return tv_undefined();
 }
 
+/* For undefined; with boolean also for whatever is false. */
 static struct tv
 filter_default(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -83,6 +85,7 @@ filter_last(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return seq && seq->n ? seq->items[seq->n - 1] : tv_undefined();
 }
 
+/* A generator, unlike the method; undefined has no items. */
 static struct tv
 filter_items(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -146,6 +149,7 @@ get_path(struct tpl_render *r, struct tv item, const struct tv *path, const stru
 	return item;
 }
 
+/* str() of each item with the separator between. */
 static struct tv
 filter_join(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -171,6 +175,7 @@ filter_join(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return tv_str_take(r, &out);
 }
 
+/* A text backwards is a text; anything else becomes a generator. */
 static struct tv
 filter_reverse(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -251,6 +256,7 @@ sorted(struct tpl_render *r, struct keyed *items, size_t n, bool reverse)
 	return out;
 }
 
+/* Keys are made once per item; equal ones keep their order, in reverse too. */
 static struct tv
 filter_sort(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -292,6 +298,7 @@ filter_dictsort(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return sorted(r, items, seq->n, tpl_flag_of(&arg[2], false));
 }
 
+/* The first of each kind, by the key that sort would use. */
 static struct tv
 filter_unique(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
@@ -342,6 +349,7 @@ filter_max(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 	return extreme(r, v, arg, -1);
 }
 
+/* Ints until the first float. */
 static struct tv
 filter_sum(struct tpl_render *r, const struct tv *v, const struct tv *arg)
 {
