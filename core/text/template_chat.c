@@ -284,6 +284,7 @@ sentinel_salt(const struct chat *chat, struct sentinels *s)
 	return false;
 }
 
+/* Copies of the assistant's messages with a word for their content, rendered once. */
 static bool
 sentinel_messages(const struct chat *chat, struct sentinels *s)
 {
@@ -442,6 +443,7 @@ sentinels_fini(struct sentinels *s)
 
 /* ---- all turns ---- */
 
+/* The one message for a turn whose bytes are not known. */
 static enum hone_status
 refuse_turn(size_t i, struct hone_error *err)
 {
@@ -529,6 +531,7 @@ spans_of_blocks(const struct chat *chat, const struct hn_spans *blocks, struct h
 	return HONE_OK;
 }
 
+/* A failure of any turn takes back the text and all spans. */
 enum hone_status
 hn_chat_assistant_spans(const struct hn_template *tpl, const json_t *messages, const json_t *vars,
 	const struct hn_template_limits *limits, struct hn_str *out, struct hn_spans *spans,

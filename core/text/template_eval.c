@@ -68,6 +68,7 @@ int_power(struct tpl_render *r, int64_t base, int64_t exponent)
 	return tv_int(out);
 }
 
+/* + - * // % of ints; b is not 0 for the last two.  C rounds towards zero, Python down. */
 static struct tv
 int_binary(struct tpl_render *r, int op, int64_t a, int64_t b)
 {
@@ -115,6 +116,7 @@ float_floor(int op, double a, double b)
 	return tv_float(quotient - floored > 0.5 ? floored + 1 : floored);
 }
 
+/* Two numbers: ints stay ints but for / and a negative exponent. */
 static struct tv
 number_binary(struct tpl_render *r, int op, const struct tv *a, const struct tv *b)
 {
@@ -223,6 +225,7 @@ join_lists(struct tpl_render *r, const struct tv_seq *a, const struct tv_seq *b)
 	return out;
 }
 
+/* Numbers first, then texts and lists; both sides are evaluated before anything fails. */
 static struct tv
 eval_binary(struct tpl_render *r, const struct node *node)
 {
@@ -248,6 +251,7 @@ eval_binary(struct tpl_render *r, const struct node *node)
 	return tv_undefined();
 }
 
+/* a ~ b ~ c: str() of each; an undefined one is empty. */
 static struct tv
 eval_concat(struct tpl_render *r, const struct node *node)
 {
@@ -266,6 +270,7 @@ eval_concat(struct tpl_render *r, const struct node *node)
 	return tv_str_take(r, &out);
 }
 
+/* a < b < c as a < b and b < c, each operand evaluated once. */
 static struct tv
 eval_compare(struct tpl_render *r, const struct node *node)
 {
@@ -326,6 +331,7 @@ eval_dict(struct tpl_render *r, const struct node *node)
 	return out;
 }
 
+/* a[b] and a[b:c:d]. */
 static struct tv
 eval_item(struct tpl_render *r, const struct node *node)
 {
@@ -343,6 +349,7 @@ eval_item(struct tpl_render *r, const struct node *node)
 	return tpl_get_slice(r, &v, bounds);
 }
 
+/* Arguments in the order they are written, the named ones last. */
 void
 tpl_eval_args(struct tpl_render *r, const struct node *node, struct tv_args *args)
 {
@@ -419,6 +426,7 @@ eval_filter(struct tpl_render *r, const struct node *node)
 	return tpl_filter_apply(r, node->filter, &v, &args);
 }
 
+/* x is test(y); "is defined" sees the undefined value and does not fail. */
 static struct tv
 eval_test(struct tpl_render *r, const struct node *node)
 {
@@ -429,6 +437,7 @@ eval_test(struct tpl_render *r, const struct node *node)
 	return tv_bool(tpl_test_apply(r, node->test, &v, &args));
 }
 
+/* and, or give the operand that decides, not a truth; "a if b" without else is undefined. */
 static struct tv
 eval_choice(struct tpl_render *r, const struct node *node)
 {
@@ -494,6 +503,7 @@ eval_node(struct tpl_render *r, const struct node *node)
 	}
 }
 
+/* One node: counts a step and a level, and is where errors point to meanwhile. */
 struct tv
 tpl_eval(struct tpl_render *r, const struct node *node)
 {

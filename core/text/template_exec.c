@@ -21,6 +21,7 @@ enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
 
 static enum flow exec(struct tpl_render *r, const struct node *node);
 
+/* Keeps the first failure, with the place of the node that is being evaluated. */
 void
 tpl_fail(struct tpl_render *r, const char *fmt, ...)
 {
@@ -80,6 +81,7 @@ tpl_scope_set(
 	scope->first = b;
 }
 
+/* Scopes from the inside out, then global functions; a name unknown to all is undefined. */
 struct tv
 tpl_lookup(struct tpl_render *r, const char *name, size_t len)
 {
@@ -210,6 +212,7 @@ bind_parameters(struct tpl_render *r, const struct node *node, const struct tv_a
 	}
 }
 
+/* Runs the body in a scope below the macro's own, and gives its text. */
 struct tv
 tpl_call_macro(struct tpl_render *r, const struct tv_macro *macro, const struct tv_args *args,
 	const struct tv *caller)
@@ -232,6 +235,7 @@ tpl_call_macro(struct tpl_render *r, const struct tv_macro *macro, const struct 
 	return capture_end(r, &capture);
 }
 
+/* A macro remembers the scope it stands in, not a copy of it. */
 static struct tv
 macro_value(struct tpl_render *r, const struct node *node)
 {
@@ -255,6 +259,7 @@ print(struct tpl_render *r, const struct node *expr)
 		tpl_emit(r, v.text, v.len);
 }
 
+/* No scope: what an if sets is seen behind it. */
 static enum flow
 exec_if(struct tpl_render *r, const struct node *node)
 {
@@ -287,6 +292,7 @@ filter_items(struct tpl_render *r, const struct node *node, const struct tv_seq 
 	return r->status ? NULL : out.seq;
 }
 
+/* The loop's names live for one round; the else body runs when there is no item. */
 static enum flow
 exec_for(struct tpl_render *r, const struct node *node)
 {
@@ -315,6 +321,7 @@ exec_for(struct tpl_render *r, const struct node *node)
 	return FLOW_ON;
 }
 
+/* Values are evaluated outside of the new scope, as Jinja2 does. */
 static enum flow
 exec_with(struct tpl_render *r, const struct node *node)
 {
@@ -334,6 +341,7 @@ exec_with(struct tpl_render *r, const struct node *node)
 	return flow;
 }
 
+/* {% set x | filters %}body{% endset %}: x is set outside of the body's scope. */
 static void
 exec_set_block(struct tpl_render *r, const struct node *node)
 {
@@ -347,6 +355,7 @@ exec_set_block(struct tpl_render *r, const struct node *node)
 	assign(r, node->a, value);
 }
 
+/* The body's text through the filters, to the output. */
 static enum flow
 exec_filter_block(struct tpl_render *r, const struct node *node)
 {
@@ -364,6 +373,7 @@ exec_filter_block(struct tpl_render *r, const struct node *node)
 	return flow;
 }
 
+/* The body is a macro of its own, which the called one knows as caller. */
 static void
 exec_call_block(struct tpl_render *r, const struct node *node)
 {
@@ -374,6 +384,7 @@ exec_call_block(struct tpl_render *r, const struct node *node)
 		tpl_emit(r, value.text, value.len);
 }
 
+/* The body goes to the output; where it begins and ends goes to the spans. */
 static void
 exec_generation(struct tpl_render *r, const struct node *node)
 {
@@ -392,6 +403,7 @@ exec_generation(struct tpl_render *r, const struct node *node)
 		(struct hn_span){.begin = begin, .end = r->out->len - r->out_start, .message = -1};
 }
 
+/* Statements in a row, up to a break or continue. */
 static enum flow
 exec_body(struct tpl_render *r, const struct node *node)
 {
@@ -465,6 +477,7 @@ exec(struct tpl_render *r, const struct node *node)
 	return flow;
 }
 
+/* Fills in the defaults; lengths of texts and the stack set upper bounds. */
 static void
 set_limits(struct tpl_render *r, const struct hn_template_limits *limits)
 {

@@ -69,6 +69,7 @@ constant_of_name(const struct tok *tok, struct tv *out)
 	return false;
 }
 
+/* A constant by name, or a variable. */
 static struct node *
 parse_name(struct tpl_parse *p)
 {
@@ -332,6 +333,7 @@ parse_test(struct tpl_parse *p, struct node *left)
 	return is_negated ? node_two(p, NODE_NOT, is, node, NULL) : node;
 }
 
+/* Signs bind looser than .name [item] (call), and tighter than filters: -1 | abs is 1. */
 struct node *
 tpl_parse_unary(struct tpl_parse *p, bool with_filter)
 {
@@ -407,6 +409,7 @@ parse_mul(struct tpl_parse *p)
 	return left;
 }
 
+/* Between + and *, unlike anything in Python. */
 static struct node *
 parse_concat(struct tpl_parse *p)
 {
@@ -469,6 +472,7 @@ read_comparison(struct tpl_parse *p, enum cmp_op *op)
 	return false;
 }
 
+/* A chain in one node, so that each operand is evaluated once. */
 static struct node *
 parse_compare(struct tpl_parse *p)
 {
@@ -533,6 +537,7 @@ parse_or(struct tpl_parse *p)
 	return left;
 }
 
+/* "a if b else c"; the else part may be missing. */
 struct node *
 tpl_parse_expr(struct tpl_parse *p, bool with_if)
 {
@@ -565,6 +570,7 @@ at_tuple_end(const struct tpl_parse *p)
 		p->tok->kind == TOK_EOF || tpl_at_op(p, ')') || tpl_at_name(p, "recursive");
 }
 
+/* Without a comma it is the expression itself. */
 struct node *
 tpl_parse_tuple(struct tpl_parse *p, bool with_if, bool in_parentheses)
 {

@@ -396,6 +396,13 @@ struct tpl_filter {
 	struct tv (*fn_any)(struct tpl_render *r, const struct tv *v, const struct tv_args *args);
 };
 const struct tpl_filter *tpl_filter_find(const char *name, size_t len);
+const struct tpl_filter *tpl_sequence_filter_find(const char *name, size_t len);
+/* Arguments of filters: str(v); a truth, an int (none = missing), or what stands for them. */
+struct tv tpl_soft_str(struct tpl_render *r, const struct tv *v);
+bool tpl_flag_of(const struct tv *arg, bool missing);
+int64_t tpl_int_of(struct tpl_render *r, const struct tv *arg, int64_t missing, const char *what);
+/* Fails when v is undefined; true once anything has failed. */
+bool tpl_is_undefined(struct tpl_render *r, const struct tv *v);
 
 struct tpl_test {
 	const char *name;

@@ -57,6 +57,7 @@ fail(struct lex *lex, const char *what)
 		hone_fail_at(lex->err, HONE_EMODEL, TPL_PLACE, lex->line, lex->column, "%s", what);
 }
 
+/* Does `text` stand at the offset? */
 static bool
 at(const struct lex *lex, size_t pos, const char *text)
 {
@@ -65,6 +66,7 @@ at(const struct lex *lex, size_t pos, const char *text)
 	return lex->len - pos >= n && !memcmp(lex->text + pos, text, n);
 }
 
+/* A token at the offset, with its line and column; valid until the next push. */
 static struct tok *
 push(struct lex *lex, enum tok_kind kind, size_t pos)
 {
@@ -138,6 +140,7 @@ after_block(const struct lex *lex, size_t pos, char sign)
 	return pos;
 }
 
+/* Notes whether the tag ate the end of its line: lstrip_blocks asks. */
 static void
 move_behind_tag(struct lex *lex, size_t pos)
 {

@@ -108,6 +108,7 @@ str_rstrip(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 	return text_strip(r, self, arg, TEXT_RIGHT);
 }
 
+/* By a separator, or by runs of white space without one; -1 = no limit. */
 static struct tv
 str_split(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 {
@@ -144,6 +145,7 @@ str_affix(struct tpl_render *r, const struct tv *self, const struct tv *arg, boo
 	return tv_bool(false);
 }
 
+/* A str or a tuple of them. */
 static struct tv
 str_startswith(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 {
@@ -206,6 +208,7 @@ str_replace(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 	return text_replace(r, self, &arg[0], &arg[1], want_int(r, &arg[2], -1, "replace"));
 }
 
+/* In code points; -1 = not found. */
 static struct tv
 str_find(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 {
@@ -217,6 +220,7 @@ str_find(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 	return tv_int(at == SIZE_MAX ? -1 : (int64_t)text_count(self->text, at));
 }
 
+/* Without overlaps; the empty text is between all characters. */
 static struct tv
 str_count(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 {
@@ -234,6 +238,7 @@ str_count(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 	return tv_int(count);
 }
 
+/* Unlike the filter join, takes nothing but texts. */
 static struct tv
 str_join(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 {
@@ -255,6 +260,7 @@ str_join(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 
 /* ---- dict and loop ---- */
 
+/* None for a missing key, not undefined. */
 static struct tv
 dict_get(struct tpl_render *r, const struct tv *self, const struct tv *arg)
 {
@@ -378,6 +384,7 @@ refused_names(const struct tv *v)
 	}
 }
 
+/* The undefined value that is named for a missing attribute. */
 static struct tv
 missing(const char *name, size_t len)
 {
@@ -419,6 +426,7 @@ loop_attr(const struct tv *v, const char *name, size_t len)
 	return missing(name, len);
 }
 
+/* A method that knows its value; it can be called and asked for, not printed. */
 static struct tv
 bind_method(struct tpl_render *r, const struct tv *v, const struct tpl_method *method)
 {
@@ -431,6 +439,7 @@ bind_method(struct tpl_render *r, const struct tv *v, const struct tpl_method *m
 	return (struct tv){.kind = TV_METHOD, .bound = bound};
 }
 
+/* Methods before keys: d.items is the method even where d has a key "items". */
 struct tv
 tpl_get_attr(struct tpl_render *r, const struct tv *v, const char *name, size_t len)
 {
@@ -461,6 +470,7 @@ tpl_get_attr(struct tpl_render *r, const struct tv *v, const char *name, size_t 
 	return missing(name, len);
 }
 
+/* A list stays a list, a tuple a tuple. */
 struct tv
 tpl_get_slice(struct tpl_render *r, const struct tv *v, const struct tv bounds[3])
 {
@@ -482,6 +492,7 @@ tpl_get_slice(struct tpl_render *r, const struct tv *v, const struct tv bounds[3
 	return out;
 }
 
+/* Keys and indices before methods; out of range is undefined and no error. */
 struct tv
 tpl_get_item(struct tpl_render *r, const struct tv *v, const struct tv *key)
 {

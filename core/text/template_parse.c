@@ -239,6 +239,7 @@ parse_function_body(struct tpl_parse *p, const char *end)
 	return body;
 }
 
+/* One node for all arms, so that elif chains are not deep. */
 static struct node *
 parse_if(struct tpl_parse *p, struct node *node)
 {
@@ -257,6 +258,7 @@ parse_if(struct tpl_parse *p, struct node *node)
 	return node;
 }
 
+/* The loop counts for break and continue in its body only, not in its else. */
 static struct node *
 parse_for(struct tpl_parse *p, struct node *node)
 {
@@ -285,6 +287,7 @@ parse_for(struct tpl_parse *p, struct node *node)
 	return node;
 }
 
+/* {% set a = b %}, or {% set a | filters %}body{% endset %}. */
 static struct node *
 parse_set(struct tpl_parse *p, struct node *node)
 {
@@ -363,6 +366,7 @@ parse_macro(struct tpl_parse *p, struct node *node)
 	return node;
 }
 
+/* {% call(parameters) macro(...) %}: the body is a macro named caller. */
 static struct node *
 parse_call_block(struct tpl_parse *p, struct node *node)
 {
@@ -398,6 +402,7 @@ parse_filter_block(struct tpl_parse *p, struct node *node)
 	return node;
 }
 
+/* The tag of transformers; its body is a function there, so it has a scope. */
 static struct node *
 parse_generation(struct tpl_parse *p, struct node *node)
 {
@@ -450,6 +455,7 @@ tpl_parse_template(struct tpl_parse *p)
 	return parse_body(p, NULL);
 }
 
+/* The tokens are gone at the end; the tree keeps texts in the arena only. */
 enum hone_status
 hn_template_parse(const char *text, size_t len, struct hn_template **out, struct hone_error *err)
 {

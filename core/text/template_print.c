@@ -204,6 +204,7 @@ put_repr(struct tpl_render *r, struct hn_str *out, const struct tv *v, int depth
 		tv_type_name(v));
 }
 
+/* A text is its own str(); an undefined value is empty; anything else its repr. */
 struct tv
 tv_to_str(struct tpl_render *r, const struct tv *v)
 {
@@ -219,6 +220,7 @@ tv_to_str(struct tpl_render *r, const struct tv *v)
 
 /* ---- JSON ---- */
 
+/* Control characters by \u, the rest as it is unless ASCII is asked for. */
 static void
 put_json_text(struct hn_str *out, const char *text, size_t len, bool ensure_ascii)
 {
@@ -314,6 +316,7 @@ sorted_pairs(const struct json_out *j, const struct tv_dict *dict)
 	return pairs;
 }
 
+/* An empty one has no newline inside, whatever the indent. */
 static void
 put_json_dict(const struct json_out *j, const struct tv_dict *dict, int level)
 {

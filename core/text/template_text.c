@@ -45,6 +45,7 @@ text_count(const char *text, size_t len)
 	return count;
 }
 
+/* The empty needle is found at once. */
 size_t
 text_find(const char *text, size_t len, size_t from, const char *needle, size_t n)
 {
@@ -72,6 +73,7 @@ is_stripped(uint32_t c, const struct tv *chars)
 	return false;
 }
 
+/* Borrows: the result lies within the text. */
 struct tv
 text_strip(struct tpl_render *r, const struct tv *text, const struct tv *chars, enum text_side side)
 {
@@ -111,6 +113,7 @@ need_str(struct tpl_render *r, const struct tv *v, const char *what)
 	return !r->status;
 }
 
+/* count < 0 = all.  The empty text is replaced between all characters. */
 struct tv
 text_replace(struct tpl_render *r, const struct tv *text, const struct tv *old, const struct tv *by,
 	int64_t count)
@@ -178,6 +181,7 @@ split_space(struct tpl_render *r, const struct tv *text, int64_t max, struct tv_
 	}
 }
 
+/* Parts borrow from the text; max < 0 = no limit. */
 struct tv
 text_split(struct tpl_render *r, const struct tv *text, const struct tv *separator, int64_t max)
 {
@@ -207,6 +211,7 @@ text_split(struct tpl_render *r, const struct tv *text, const struct tv *separat
 	return out;
 }
 
+/* str.splitlines: also at the separators that Unicode has for lines. */
 struct tv
 text_lines(struct tpl_render *r, const struct tv *text)
 {
@@ -278,6 +283,7 @@ is_word_break(uint32_t c)
 	return text_is_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
 }
 
+/* title() begins words behind whatever has no case, the filter behind blanks and brackets. */
 struct tv
 text_case(struct tpl_render *r, const struct tv *text, enum text_case how)
 {
@@ -325,6 +331,7 @@ slice_bound(struct tpl_render *r, const struct tv *bound, int64_t n, int64_t mis
 	return i < low ? low : i > high ? high : i;
 }
 
+/* Bounds beyond the ends are cut, as Python does; a step of 0 fails. */
 bool
 slice_indices(struct tpl_render *r, const struct tv bounds[3], size_t n, int64_t *start,
 	int64_t *step, size_t *count)
@@ -379,6 +386,7 @@ text_slice(struct tpl_render *r, const struct tv *text, const struct tv bounds[3
 	return tv_str_take(r, &out);
 }
 
+/* HTML's five; markup stays as it is. */
 struct tv
 text_escape(struct tpl_render *r, const struct tv *text)
 {
@@ -419,6 +427,7 @@ date_of_day(int64_t day, int *year, int *month, int *mday)
 	*year = (int)(yoe + era * 400 + (*month <= 2));
 }
 
+/* A closed set of letters in the C locale, from limits.now. */
 struct tv
 text_time(struct tpl_render *r, const struct tv *format)
 {

@@ -12,6 +12,7 @@
 
 #define PER_STEP_BYTES 128
 
+/* A step for each call and for each 128 bytes; without a rendering (the lexer) free. */
 bool
 tpl_spend(struct tpl_render *r, uint64_t bytes)
 {
@@ -77,6 +78,7 @@ tv_seq_new(struct tpl_render *r, enum seq_kind kind, size_t cap)
 	return (struct tv){.kind = TV_SEQ, .seq = seq};
 }
 
+/* Grows by doubling; the old array stays in the arena and counts. */
 void
 tv_seq_push(struct tpl_render *r, struct tv_seq *seq, struct tv item)
 {
@@ -112,6 +114,7 @@ tv_dict_new(struct tpl_render *r, enum tv_kind kind, size_t cap)
 	return (struct tv){.kind = (uint8_t)kind, .dict = dict};
 }
 
+/* A linear search that is paid for: real dicts have few keys. */
 const struct tv *
 tv_dict_find(struct tpl_render *r, const struct tv_dict *dict, const struct tv *key)
 {
@@ -131,6 +134,7 @@ tv_dict_find(struct tpl_render *r, const struct tv_dict *dict, const struct tv *
 	return NULL;
 }
 
+/* Only what Python can hash and JSON can bring. */
 void
 tv_dict_put(struct tpl_render *r, struct tv_dict *dict, struct tv key, struct tv value)
 {
@@ -215,6 +219,7 @@ tv_from_json(struct tpl_render *r, const json_t *json, int depth)
 	}
 }
 
+/* A generator is true, even one that would give nothing. */
 bool
 tv_truth(const struct tv *v)
 {
@@ -299,6 +304,7 @@ eq_dicts(struct tpl_render *r, const struct tv_dict *a, const struct tv_dict *b,
 	return true;
 }
 
+/* 1 == 1.0 == true; a list is no tuple; two undefined values are equal. */
 bool
 tv_eq(struct tpl_render *r, const struct tv *a, const struct tv *b, int depth)
 {
@@ -335,6 +341,7 @@ tv_eq(struct tpl_render *r, const struct tv *a, const struct tv *b, int depth)
 	}
 }
 
+/* Numbers among themselves, texts, and lists item by item; 2 = not a number. */
 int
 tv_order(struct tpl_render *r, const struct tv *a, const struct tv *b, int depth)
 {
@@ -442,6 +449,7 @@ iterate_copy(struct tpl_render *r, const struct tv *v)
 	return r->status ? NULL : out.seq;
 }
 
+/* Borrowed from the value where it is a sequence already. */
 const struct tv_seq *
 tv_iterate(struct tpl_render *r, const struct tv *v)
 {
