@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/pool.h"
 #include "base/rng.h"
 #include "text/parts.h"
 #include "tokenizers.h"
@@ -377,6 +378,53 @@ test_encode_long_word_is_not_quadratic(void **state)
 	free(text);
 }
 
+/* One thread's share of test_encode_threads_share_a_tokenizer(). */
+struct share {
+	const struct hn_tokenizer *tok;
+	struct hn_encoding out[16];
+};
+
+static void
+encode_share(void *ctx, int64_t i, int32_t worker)
+{
+	static const char text[] =
+		"The 3 quick foxes'll \xE4\xB8\x96\xE7\x95\x8C <|im_end|>\n\n  jump";
+	struct share *share = ctx;
+	struct hone_error err = {0};
+	struct hn_encoder *encoder = NULL;
+
+	(void)worker;
+	if (hn_encoder_create(&encoder, share->tok, &err))
+		return;
+	for (int k = 0; k < 50; k++)
+		(void)hn_encode(
+			encoder, text, sizeof text - 1 - (size_t)(k % 3), 3, &share->out[i], &err);
+	hn_encoder_destroy(encoder);
+}
+
+/* Catches: memory that encoders of one tokenizer share. */
+static void
+test_encode_threads_share_a_tokenizer(void **state)
+{
+	struct share share = {.tok = test_tokenizer_style("tokenizer/llama3.json")};
+	struct hone_error err = {0};
+	struct hn_pool *pool = NULL;
+
+	(void)state;
+	OK(hn_pool_create(&pool, 4, &err));
+	hn_pool_run(pool, 16, encode_share, &share);
+	hn_pool_destroy(pool);
+	assert_true(share.out[0].n > 5);
+	for (int i = 0; i < 16; i++) {
+		assert_int_equal(share.out[i].n, share.out[0].n);
+		assert_memory_equal(share.out[i].ids, share.out[0].ids,
+			share.out[0].n * sizeof *share.out[0].ids);
+	}
+	for (int i = 0; i < 16; i++)
+		hn_encoding_fini(&share.out[i]);
+	hn_tokenizer_destroy((struct hn_tokenizer *)(uintptr_t)share.tok);
+}
+
 int
 main(void)
 {
@@ -392,6 +440,7 @@ main(void)
 		cmocka_unit_test(test_pattern_lines_and_new_letters_match),
 		cmocka_unit_test(test_bpe_heap_and_search_equal_definition),
 		cmocka_unit_test(test_encode_long_word_is_not_quadratic),
+		cmocka_unit_test(test_encode_threads_share_a_tokenizer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
