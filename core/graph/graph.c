@@ -339,12 +339,14 @@ hn_graph_leaf(struct hn_graph *graph, int32_t leaf, uint32_t index, int32_t dtyp
 	struct hn_value value = {.dtype = dtype, .rank = rank, .space = space};
 	const bool in_backward = graph->in_backward, in_clone = graph->in_clone;
 	hone_node out = {0};
+	uint32_t id;
 
 	if (graph->error.status)
 		return out;
 	memcpy(value.dim, dim, rank * sizeof *dim);
 	graph->in_backward = graph->in_clone = false;
-	out.id = graph->nodes[find_or_add(graph, &node, &value, true)].first_out;
+	id = find_or_add(graph, &node, &value, true);
+	out.id = graph->nodes[id].first_out;
 	graph->in_backward = in_backward;
 	graph->in_clone = in_clone;
 	return out;
@@ -355,6 +357,7 @@ hn_graph_column(struct hn_graph *graph, const char *name, int32_t dtype, uint32_
 	uint32_t rank, const int64_t *dim)
 {
 	struct hn_column *column;
+	hone_node node;
 
 	if (graph->error.status)
 		return hone_node_none();
@@ -369,10 +372,9 @@ hn_graph_column(struct hn_graph *graph, const char *name, int32_t dtype, uint32_
 		.rank = rank,
 		.space = space};
 	memcpy(column->dim, dim, rank * sizeof *dim);
-	column->value = hn_graph_leaf(
-		graph, HN_LEAF_COLUMN, graph->n_columns, dtype, space, rank, dim)
-	                        .id;
-	return (hone_node){graph->columns[graph->n_columns++].value};
+	node = hn_graph_leaf(graph, HN_LEAF_COLUMN, graph->n_columns++, dtype, space, rank, dim);
+	column->value = node.id;
+	return node;
 }
 
 hone_node
@@ -392,11 +394,13 @@ hn_graph_param(struct hn_graph *graph, uint32_t index, uint32_t rank, const int6
 		.attr = &flag,
 		.attr_size = sizeof flag};
 	struct hn_value value = {.dtype = graph->stat, .rank = rank, .needs_grad = needs_grad};
+	uint32_t id;
 
 	if (graph->error.status)
 		return hone_node_none();
 	memcpy(value.dim, dim, rank * sizeof *dim);
-	return (hone_node){graph->nodes[find_or_add(graph, &node, &value, true)].first_out};
+	id = find_or_add(graph, &node, &value, true);
+	return (hone_node){graph->nodes[id].first_out};
 }
 
 hone_node
