@@ -55,8 +55,10 @@ rm -f "${TMPDIR:-/tmp}/hone-edges.$$"
 
 # Names of adapters, objectives, encoders and backends: as a string of its own, or as a part of
 # an identifier.  What an INI may say by default is the one exception, and stands in a table.
-names=$(code plugins/adapters plugins/objectives plugins/encoders backends sdk/template |
-	xargs -r sed -nE 's/^[[:space:]]*\.name = "([a-z0-9_-]+)".*/\1/p' | sort -u)
+names=$(code plugins backends | xargs -r awk -F '"' '
+	/\.role = HONE_ROLE_(ADAPTER|OBJECTIVE|ENCODER|BACKEND)/ {factory = 1; next}
+	factory && /\.name = "/ {print $2} {factory = 0}' | sort -u)
+[ -z "$names" ] && [ -d plugins/adapters ] && fault "plugins/adapters: no factory found by this script"
 pattern=$(for name in $names; do
 	printf '"%s"|' "$name"
 	case $name in full|cpu|reference|layerwise) ;; *) printf '\\b(hn_|hone_)?%s_[a-z]|' "$name" ;; esac

@@ -23,7 +23,7 @@ mkdir -p "$tree/core/base" "$tree/core/train" "$tree/plugins/adapters/lora" "$tr
 cp "$top/.clang-format" "$tree/"
 echo '#include "base/str.h"
 /* lora_rank, "lora", printf("x") and abort() in comments are nobody'"'"'s business. */' > "$tree/core/train/a.c"
-echo '	.name = "lora",' > "$tree/plugins/adapters/lora/lora.c"
+printf '\t.role = HONE_ROLE_ADAPTER,\n\t.name = "lora",\n' > "$tree/plugins/adapters/lora/lora.c"
 echo '/* An essay. */' > "$tree/sdk/include/hone/a.h"
 passes edges.sh
 passes banned.sh

@@ -9,7 +9,7 @@ function(hone_add_plugin name)
   add_library(${name} MODULE ${arg_SOURCES})
   set_target_properties(${name} PROPERTIES PREFIX "" SUFFIX ".so" C_VISIBILITY_PRESET hidden
     C_STANDARD 11 C_STANDARD_REQUIRED ON LINK_DEPENDS ${script})
-  target_link_libraries(${name} PRIVATE hone_sdk m)
+  target_link_libraries(${name} PRIVATE hone::sdk m)
   target_compile_options(${name} PRIVATE -ffp-contract=off)
   target_link_options(${name} PRIVATE -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete
     -Wl,--exclude-libs,ALL -Wl,--version-script=${script})
