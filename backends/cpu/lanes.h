@@ -160,13 +160,34 @@ v_top(vf v)
 	return t[0];
 }
 
+/* 16-bit lanes to 32 bits and back: the compilers split the widest vectors needlessly. */
+LANE vu
+v_widen(vh h)
+{
+#ifdef HN_AVX512
+	return (vu)_mm512_cvtepu16_epi32((__m256i)h);
+#else
+	return __builtin_convertvector(h, vu);
+#endif
+}
+
+LANE vh
+v_narrow(vu u)
+{
+#ifdef HN_AVX512
+	return (vh)_mm512_cvtepi32_epi16((__m512i)u);
+#else
+	return __builtin_convertvector(u, vh);
+#endif
+}
+
 LANE vf
 v_from_bf16(const uint16_t *p)
 {
 	vh h;
 
 	memcpy(&h, p, sizeof h);
-	return (vf)(__builtin_convertvector(h, vu) << 16);
+	return (vf)(v_widen(h) << 16);
 }
 
 /* Rounds to nearest, ties to even, as hone_bf16_from_f32 does; the bf16 path's instruction
@@ -181,7 +202,7 @@ v_to_bf16(uint16_t *p, vf v)
 	const vu quiet = bits | 0x400000u;
 	const vu round = bits + (0x7fffu + ((bits >> 16) & 1u));
 	const vu nan = (vu)(v != v);
-	const vh h = __builtin_convertvector(((nan & quiet) | (~nan & round)) >> 16, vh);
+	const vh h = v_narrow(((nan & quiet) | (~nan & round)) >> 16);
 #endif
 
 	memcpy(p, &h, sizeof h);

@@ -214,7 +214,7 @@ bf16_words(vf v)
 
 	v_to_bf16(bits, v);
 	memcpy(&h, bits, sizeof h);
-	return __builtin_convertvector(h, vu);
+	return v_widen(h);
 }
 
 LANE void

@@ -211,7 +211,7 @@ load_bf16_bits(const void *p, int32_t dtype, int64_t at, int64_t n)
 		v_to_bf16(part, load_any(p, dtype, at, n));
 		memcpy(&h, part, sizeof h);
 	}
-	return __builtin_convertvector(h, vu);
+	return v_widen(h);
 }
 
 /* 32-bit words k of one row: f32 elements [k, k + n), or bf16 pairs of elements
@@ -292,10 +292,10 @@ transpose(vf v[HN_LANES])
 
 /* Packs b for a product along its rows (NT): column j of the panel is row j of b. */
 LANE void
-pack_rows_as_columns(const int bf16, const struct hn_pack *p)
+pack_rows_as_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
 {
 	const int64_t words = bf16 ? (p->k + 1) / 2 : p->k;
-	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
+	const int64_t row_bytes = p->ld * hone_dtype_bytes(dtype);
 
 	for (int64_t j = 0; j < p->w; j += HN_LANES) {
 		for (int64_t word = 0; word < words; word += HN_LANES) {
@@ -307,7 +307,7 @@ pack_rows_as_columns(const int bf16, const struct hn_pack *p)
 			for (int i = 0; i < HN_LANES; i++)
 				v[i] = j + i < p->n
 					? row_words(bf16, (const uint8_t *)p->in + (j + i) * row_bytes,
-						  p->dtype, word, p->k)
+						  dtype, word, p->k)
 					: v_set(0.0f);
 			transpose(v);
 			if (n == HN_LANES) {
@@ -342,23 +342,28 @@ column_words(const int bf16, const uint8_t *row, int64_t row_bytes, int32_t dtyp
 
 /* Steps [from, to) of one panel, columns [j, j + w). */
 LANE void
-pack_steps(const int bf16, const struct hn_pack *p, float *out, int64_t j, int64_t from, int64_t to)
+pack_steps(const int bf16, const int32_t dtype, const struct hn_pack *p, float *out, int64_t j,
+	int64_t from, int64_t to)
 {
-	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
-	const int64_t step = bf16 ? 2 : 1;
+	const int64_t row_bytes = p->ld * hone_dtype_bytes(dtype), step = bf16 ? 2 : 1;
+	const int64_t paired = bf16 ? p->k / 2 : p->k; /* steps before a last single row */
+	const uint8_t *row = (const uint8_t *)p->in + from * step * row_bytes;
 
-	for (int64_t k = from; k < to; k++) {
-		const uint8_t *row = (const uint8_t *)p->in + k * step * row_bytes;
-
+	out += from * p->w;
+	for (int64_t k = from; k < to; k++, row += step * row_bytes, out += p->w) {
+		if (p->w == 2 * HN_LANES && p->n - j >= p->w && k < paired) {
+			v_store(out, column_words(bf16, row, row_bytes, dtype, j, HN_LANES, 1));
+			v_store(out + HN_LANES,
+				column_words(bf16, row, row_bytes, dtype, j + HN_LANES, HN_LANES, 1));
+			continue;
+		}
 		for (int64_t i = 0; i < p->w; i += HN_LANES) {
 			const int64_t w = p->w - i < HN_LANES ? p->w - i : HN_LANES;
 			const int64_t rest = p->n - j - i;
 			const int64_t n = rest < 0 ? 0 : rest < w ? rest : w;
 
-			v_store_n(out + k * p->w + i,
-				column_words(bf16, row, row_bytes, p->dtype, j + i, n,
-					k * step + 1 < p->k),
-				w);
+			v_store_n(out + i,
+				column_words(bf16, row, row_bytes, dtype, j + i, n, k < paired), w);
 		}
 	}
 }
@@ -367,7 +372,7 @@ pack_steps(const int bf16, const struct hn_pack *p, float *out, int64_t j, int64
  * Some rows at a time are spread over all panels: whole rows are read in memory's order,
  * and the panels, which lie a multiple of 4 KiB apart, do not evict each other from L1. */
 LANE void
-pack_columns(const int bf16, const struct hn_pack *p)
+pack_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
 {
 	const int64_t steps = bf16 ? (p->k + 1) / 2 : p->k;
 
@@ -376,7 +381,7 @@ pack_columns(const int bf16, const struct hn_pack *p)
 		float *panel = p->out;
 
 		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * steps)
-			pack_steps(bf16, p, panel, j, k, to);
+			pack_steps(bf16, dtype, p, panel, j, k, to);
 	}
 }
 
@@ -405,19 +410,27 @@ pack_plain(const int bf16, const struct hn_pack *p)
 static void
 pack_nt(const struct hn_pack *p)
 {
-	if (p->bf16)
-		pack_rows_as_columns(1, p);
+	if (p->bf16 && p->dtype == HONE_DTYPE_BF16)
+		pack_rows_as_columns(1, HONE_DTYPE_BF16, p);
+	else if (p->bf16)
+		pack_rows_as_columns(1, p->dtype, p);
+	else if (p->dtype == HONE_DTYPE_F32)
+		pack_rows_as_columns(0, HONE_DTYPE_F32, p);
 	else
-		pack_rows_as_columns(0, p);
+		pack_rows_as_columns(0, p->dtype, p);
 }
 
 static void
 pack_nn(const struct hn_pack *p)
 {
-	if (p->bf16)
-		pack_columns(1, p);
+	if (p->bf16 && p->dtype == HONE_DTYPE_BF16)
+		pack_columns(1, HONE_DTYPE_BF16, p);
+	else if (p->bf16)
+		pack_columns(1, p->dtype, p);
+	else if (p->dtype == HONE_DTYPE_F32)
+		pack_columns(0, HONE_DTYPE_F32, p);
 	else
-		pack_columns(0, p);
+		pack_columns(0, p->dtype, p);
 }
 
 static void
@@ -539,9 +552,10 @@ dots(const struct hn_tile *t)
 /* c [8, n <= lanes] += a^T b with a packed in K order (8 words a step) and the rows of b read
  * in place: what a packed panel would hold is formed in the register. */
 LANE void
-thin_columns(const int bf16, const int nv, const struct hn_thin *t, int64_t j, int64_t n)
+thin_columns(const int bf16, const int32_t dtype, const int nv, const struct hn_thin *t, int64_t j,
+	int64_t n)
 {
-	const int64_t row_bytes = t->ldb * hone_dtype_bytes(t->dtype);
+	const int64_t row_bytes = t->ldb * hone_dtype_bytes(dtype);
 	const int64_t step = bf16 ? 2 : 1;
 	const uint8_t *row = t->b;
 	const float *a = t->a;
@@ -557,7 +571,7 @@ thin_columns(const int bf16, const int nv, const struct hn_thin *t, int64_t j, i
 
 #pragma GCC unroll 2
 		for (int i = 0; i < nv; i++)
-			col[i] = column_words(bf16, row, row_bytes, t->dtype, j + i * HN_LANES,
+			col[i] = column_words(bf16, row, row_bytes, dtype, j + i * HN_LANES,
 				nv == 2 ? HN_LANES : n, k + 1 < t->k);
 #pragma GCC unroll 8
 		for (int r = 0; r < HN_THIN; r++)
@@ -579,28 +593,32 @@ thin_columns(const int bf16, const int nv, const struct hn_thin *t, int64_t j, i
 }
 
 LANE void
-thin_strips(const int bf16, const struct hn_thin *t)
+thin_strips(const int bf16, const int32_t dtype, const struct hn_thin *t)
 {
 	int64_t j = 0;
 
 #ifdef HN_AVX512
 	for (; j + 2 * HN_LANES <= t->n; j += 2 * HN_LANES)
-		thin_columns(bf16, 2, t, j, HN_LANES);
+		thin_columns(bf16, dtype, 2, t, j, HN_LANES);
 #endif
 	for (; j < t->n; j += HN_LANES)
-		thin_columns(bf16, 1, t, j, t->n - j < HN_LANES ? t->n - j : HN_LANES);
+		thin_columns(bf16, dtype, 1, t, j, t->n - j < HN_LANES ? t->n - j : HN_LANES);
 }
 
 static void
 thin(const struct hn_thin *t)
 {
 #ifdef HN_BF16
-	if (t->bf16) {
-		thin_strips(1, t);
-		return;
-	}
+	if (t->bf16 && t->dtype == HONE_DTYPE_BF16)
+		thin_strips(1, HONE_DTYPE_BF16, t);
+	else if (t->bf16)
+		thin_strips(1, t->dtype, t);
+	else
 #endif
-	thin_strips(0, t);
+	if (t->dtype == HONE_DTYPE_F32)
+		thin_strips(0, HONE_DTYPE_F32, t);
+	else
+		thin_strips(0, t->dtype, t);
 }
 
 /* ---- The end of a tile ---- */

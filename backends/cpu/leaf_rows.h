@@ -12,10 +12,14 @@ typedef float vs __attribute__((vector_size(HN_LANES * 2)));
 LANE vd
 to_double(const float *p)
 {
+#ifdef HN_AVX512
+	return (vd)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#else
 	vs s;
 
 	memcpy(&s, p, sizeof s);
 	return __builtin_convertvector(s, vd);
+#endif
 }
 
 LANE double

@@ -1,9 +1,9 @@
 /*
  * bench_kernels.c - the cpu backend's kernels against this machine's own ceilings.
  *
- *     bench_kernels [threads [path]]
+ *     bench_kernels [threads [path [only]]]
  *
- * First the peaks, with the same threads: multiply-adds from registers, reads of memory.
+ * `only` runs the cases whose line begins with it ("bf16 tn").  First the peaks, with the same threads: multiply-adds from registers, reads of memory.
  * Then each shape, best of several runs of at least a fixed time: products of SmolLM2-135M
  * (576, 192, 1536, 49152) for 2048 and 256 rows in all three forms and with adapters of rank
  * 8, attention with 9 and 3 heads of 64, and elementwise passes.  With one thread the clock
@@ -64,6 +64,7 @@ struct bench {
 	const struct hone_backend_vt *vt;
 	void *self, *device;
 	double peak_f32, peak_bf16, read; /* flop/s, byte/s, all threads */
+	const char *only;                 /* start of the names wanted */
 	uint8_t *memory;                  /* operands of the case at hand */
 	uint64_t bytes, used;
 };
@@ -169,6 +170,15 @@ operand(struct bench *b, int32_t dtype, int64_t rows, int64_t cols)
 	return o;
 }
 
+static int
+wanted(const struct bench *b, int32_t dtype, const char *name)
+{
+	char line[64];
+
+	(void)snprintf(line, sizeof line, "%-4s %s", hone_dtype_name(dtype), name);
+	return strncmp(line, b->only, strlen(b->only)) == 0;
+}
+
 /* Seconds of one run of the command, best of RUNS. */
 static double
 seconds(struct bench *b, const struct hone_command *c)
@@ -215,6 +225,8 @@ product(struct bench *b, int32_t form, int32_t dtype, int64_t N, int64_t O, int6
 	const double peak = dtype == HONE_DTYPE_BF16 && b->peak_bf16 > 0 ? b->peak_bf16 : b->peak_f32;
 	double s;
 
+	if (!wanted(b, dtype, names[form]))
+		return;
 	b->used = 0;
 	in[0] = operand(b, dtype, N, form == HONE_MATMUL_NT ? I : O);
 	in[1] = form == HONE_MATMUL_TN ? operand(b, dtype, N, I) : operand(b, dtype, O, I);
@@ -263,6 +275,8 @@ attention(struct bench *b, int32_t dtype, int64_t S, int64_t T)
 	int32_t *offsets, *ranges;
 	double s;
 
+	if (!wanted(b, dtype, "attention"))
+		return;
 	b->used = 0;
 	in[1] = in[0] = operand(b, dtype, N, H * K);
 	in[0] = operand(b, dtype, N, H * K);
@@ -368,6 +382,8 @@ run_pass(struct bench *b, const struct pass *p, int32_t dtype)
 	uint64_t bytes = 0;
 	double s;
 
+	if (!wanted(b, dtype, p->name))
+		return;
 	b->used = 0;
 	for (uint32_t i = 0; i < p->n_in; i++)
 		in[i] = letter(b, p->in[i], dtype, p->N, p->D, &bytes);
@@ -459,6 +475,7 @@ main(int argc, char **argv)
 	struct hone_error err = {0};
 	int64_t threads = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
 
+	b.only = argc > 3 ? argv[3] : "";
 	b.host.host = (struct hone_host){
 		.struct_size = sizeof b.host.host, .abi = HONE_ABI, .get_interface = get_interface};
 	b.memory = aligned_alloc(4096, b.bytes);
