@@ -41,6 +41,26 @@ add_value(struct hn_graph *graph, const struct hn_value *value)
 	return graph->n_values++;
 }
 
+/* Whether computing a result again costs less than keeping it: one pass over its operands.
+ * Sums are not among them, because they chain from layer to layer. */
+static bool
+is_cheap(const struct hn_node *node, const struct hn_value *out)
+{
+	const struct hone_attr_binary *binary = node->attr;
+
+	switch (node->op) {
+	case HONE_OP_UNARY:
+	case HONE_OP_RMS_NORM:
+	case HONE_OP_LAYER_NORM:
+	case HONE_OP_DROPOUT:
+		return out->space != 0;
+	case HONE_OP_BINARY:
+		return out->space != 0 && binary->kind == HONE_BINARY_MUL;
+	default:
+		return false;
+	}
+}
+
 /* Appends a node whose outputs are described; returns its id. */
 static uint32_t
 add_node(struct hn_graph *graph, const struct hn_node *node, const struct hn_value *out)
@@ -56,7 +76,9 @@ add_node(struct hn_graph *graph, const struct hn_node *node, const struct hn_val
 	                    ? hn_arena_copy(&graph->arena, node->attr, node->attr_size)
 	                    : NULL;
 	new->name = graph->where;
-	new->group = graph->group;
+	new->group = graph->recomputes_cheap && !graph->in_backward && is_cheap(node, out)
+	                     ? HN_GROUP_CHEAP
+	                     : graph->group;
 	new->is_backward = graph->in_backward;
 	new->is_clone = graph->in_clone;
 	new->first_out = graph->n_values;

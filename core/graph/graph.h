@@ -19,6 +19,8 @@
 #define HN_MAX_IN  10
 #define HN_MAX_OUT 5
 
+#define HN_GROUP_CHEAP UINT32_MAX /* a group of nodes that are recomputed each by itself */
+
 /* Where the memory of a leaf is; `index` says which one. */
 enum hn_leaf {
 	HN_LEAF_NONE = 0, /* an ordinary node */
@@ -126,6 +128,7 @@ struct hn_graph {
 	const char *where;     /* name given to new nodes; borrowed from the model */
 	uint32_t group;        /* group given to new nodes */
 	bool in_backward, in_clone;
+	bool recomputes_cheap; /* norms and elementwise results are made again in the backward */
 	struct hone_error error; /* the first; status 0 = none */
 };
 
