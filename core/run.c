@@ -54,7 +54,7 @@ check_section(struct hn_run *run, const struct hn_config_check *check, const cha
 	char type[64];
 
 	if (hn_registry_need(run->registry, role, type_of(section, type, sizeof type), &found, &err)) {
-		const struct hn_place at = value ? value->at : (struct hn_place){0};
+		const struct hn_ini_place at = value ? value->at : (struct hn_ini_place){0};
 
 		hn_diagnose(&run->diagnostics, HN_SEVERITY_ERROR, at, "[run] %s = %s: %s", key,
 			section, err.text);

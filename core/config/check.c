@@ -62,10 +62,10 @@ hn_config_find(
 }
 
 /* The place of a value's text, where its key has a line. */
-static struct hn_place
+static struct hn_ini_place
 text_place(const struct hn_config_value *value)
 {
-	struct hn_place at = value->at;
+	struct hn_ini_place at = value->at;
 
 	if (at.line)
 		at.column = value->value_column;
@@ -74,7 +74,7 @@ text_place(const struct hn_config_value *value)
 
 /* An error with its section before it: "[train] learning_rate = 2e4: ...". */
 static void
-fail_at(const struct hn_config_check *check, struct hn_place at, const char *section,
+fail_at(const struct hn_config_check *check, struct hn_ini_place at, const char *section,
 	const char *text)
 {
 	hn_diagnose(check->diagnostics, HN_SEVERITY_ERROR, at, "[%.60s] %s", section, text);
@@ -235,7 +235,7 @@ static void
 complain_missing(const struct hn_config_check *check, const struct hn_config_section *section,
 	const struct hone_option *option)
 {
-	struct hn_place at = {.path = check->config->path};
+	struct hn_ini_place at = {.path = check->config->path};
 
 	if (section->is_given && section->at.line)
 		at = section->at;
@@ -257,7 +257,7 @@ read_option(const struct hn_config_check *check, const struct hn_config_section 
 	};
 	struct hn_option_value parsed;
 	struct hone_error err = {0};
-	struct hn_place at = {.path = check->config->path};
+	struct hn_ini_place at = {.path = check->config->path};
 
 	if (!value && option->flags & HONE_OPTION_REQUIRED) {
 		complain_missing(check, section, option);

@@ -34,7 +34,7 @@ hn_config_destroy(struct hn_config *config)
 
 /* The section of that name, added if it is new. */
 static size_t
-intern_section(struct hn_config *config, const char *name, struct hn_place at)
+intern_section(struct hn_config *config, const char *name, struct hn_ini_place at)
 {
 	const uint64_t *old = hn_table_get(&config->by_section, name);
 	struct hn_config_section *section;
@@ -60,7 +60,7 @@ intern_section(struct hn_config *config, const char *name, struct hn_place at)
 static void
 add_value(struct hn_config *config, struct hn_config_value value)
 {
-	struct hn_place header = {.path = value.at.path};
+	struct hn_ini_place header = {.path = value.at.path};
 	size_t index = intern_section(config, value.section, header);
 	struct hn_config_section *section = &config->sections[index];
 	char *full = hn_arena_printf(&config->arena, "%s\n%s", value.section, value.key);
@@ -87,7 +87,7 @@ add_layer(struct hn_config *config, const struct hn_ini *ini, enum hn_layer laye
 	const char *path = hn_arena_strdup(arena, ini->path);
 
 	for (size_t i = 0; i < ini->n_sections; i++) {
-		struct hn_place at = {.path = path, .line = ini->sections[i].line, .column = 1};
+		struct hn_ini_place at = {.path = path, .line = ini->sections[i].line, .column = 1};
 		size_t index = intern_section(config, ini->sections[i].name, at);
 
 		/* Messages point into the file rather than into its preset. */
@@ -150,7 +150,7 @@ hn_config_set(struct hn_config *config, const char *assignment, struct hn_diagno
 {
 	const char *equals = strchr(assignment, '='), *dot = NULL;
 	struct hone_error err = {0};
-	struct hn_place at = {0};
+	struct hn_ini_place at = {0};
 
 	at.path = hn_arena_printf(&config->arena, "--set %s",
 		hn_clip(&config->arena, assignment, strlen(assignment)));
@@ -210,7 +210,7 @@ find_preset(
 
 /* Names the presets there are: what a person needs who mistyped one. */
 static void
-complain_unknown_preset(const char *name, const char *preset_dir, struct hn_place at,
+complain_unknown_preset(const char *name, const char *preset_dir, struct hn_ini_place at,
 	struct hn_diagnostics *diagnostics)
 {
 	struct hn_str list = {0};
@@ -252,7 +252,7 @@ load_preset(struct hn_config *config, const struct hn_config_request *request,
 {
 	const char *name = asked->value;
 	bool is_path = strchr(name, '/') || hn_ends_with(name, ".ini");
-	struct hn_place at = {asked->path, asked->line, asked->value_column};
+	struct hn_ini_place at = {asked->path, asked->line, asked->value_column};
 	struct hn_ini ini = {0};
 	struct hone_error err = {0};
 	char file[NAME_MAX + 1], *path;
@@ -271,7 +271,7 @@ load_preset(struct hn_config *config, const struct hn_config_request *request,
 			if (hn_streq(ini.items[i].section, "run") &&
 				hn_streq(ini.items[i].key, "preset"))
 				hn_diagnose(diagnostics, HN_SEVERITY_ERROR,
-					(struct hn_place){path, ini.items[i].line, 1},
+					(struct hn_ini_place){path, ini.items[i].line, 1},
 					"a preset cannot name another preset; copy its keys");
 		add_layer(config, &ini, HN_LAYER_PRESET, absolute_dir(config, path));
 	}

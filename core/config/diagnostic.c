@@ -43,7 +43,7 @@ is_known(const struct hn_diagnostics *list, const struct hn_diagnostic *item)
 }
 
 void
-hn_diagnose(struct hn_diagnostics *list, enum hn_severity severity, struct hn_place place,
+hn_diagnose(struct hn_diagnostics *list, enum hn_severity severity, struct hn_ini_place place,
 	const char *fmt, ...)
 {
 	struct hn_diagnostic item = {.severity = severity, .place = place};
@@ -96,7 +96,7 @@ hn_diagnostics_sort(struct hn_diagnostics *list)
 		size_t item_rank = rank[i], at = i;
 
 		for (; at > 0; at--) {
-			const struct hn_place *old = &list->items[at - 1].place;
+			const struct hn_ini_place *old = &list->items[at - 1].place;
 
 			if (rank[at - 1] < item_rank)
 				break;

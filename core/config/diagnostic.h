@@ -27,14 +27,14 @@ enum hn_severity {
 
 /* Where something stands.  `path` as the user gave it, or the flag ("--set lora.r=4");
  * line and column count from 1, columns in characters, 0 = none. */
-struct hn_place {
+struct hn_ini_place {
 	const char *path;
 	int32_t line, column;
 };
 
 struct hn_diagnostic {
 	enum hn_severity severity;
-	struct hn_place place;
+	struct hn_ini_place place;
 	const char *text;
 };
 
@@ -53,7 +53,7 @@ void hn_diagnostics_fini(struct hn_diagnostics *list);
 /* Adds one entry; path and text are copied.  An entry equal to one that is there is left
  * out, so a section may be read twice.  [any thread, one at a time] */
 HONE_PRINTF(4, 5)
-void hn_diagnose(struct hn_diagnostics *list, enum hn_severity severity, struct hn_place place,
+void hn_diagnose(struct hn_diagnostics *list, enum hn_severity severity, struct hn_ini_place place,
 	const char *fmt, ...);
 
 /* Orders by file (first seen first), then line, then column; equal ones keep their order. */

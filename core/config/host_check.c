@@ -64,7 +64,7 @@ static void
 contradict(const struct hn_config_check *check, const struct hn_config_value *value,
 	const struct hn_config_value *other, const char *text)
 {
-	struct hn_place at = value->at;
+	struct hn_ini_place at = value->at;
 	struct hn_str origin = {0};
 
 	if (at.line)

@@ -72,10 +72,10 @@ column_at(const struct source *source, size_t offset)
 }
 
 /* The place of byte `offset` of the line that is being read. */
-static struct hn_place
+static struct hn_ini_place
 place_at(const struct source *source, size_t offset)
 {
-	return (struct hn_place){
+	return (struct hn_ini_place){
 		.path = source->ini->path,
 		.line = source->line_number,
 		.column = column_at(source, offset),
@@ -474,7 +474,7 @@ hn_ini_parse(struct hn_ini *ini, const char *path, const char *text, size_t n,
 	struct hn_diagnostics *diagnostics)
 {
 	struct source source = {.ini = ini, .diagnostics = diagnostics, .next = text};
-	struct hn_place whole = {.path = path};
+	struct hn_ini_place whole = {.path = path};
 	int broken;
 
 	ini->path = hn_arena_strdup(&ini->arena, path);
