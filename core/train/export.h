@@ -62,8 +62,8 @@ enum hone_status hn_params_init(const struct hn_adapted *to, struct hone_error *
  * adapter `instance`.  Every key that decides what the adapter computes must say what the
  * instance declares, and the tensors must be exactly its parameters: HONE_EMODEL names the
  * first that differs, with what was wanted and found.  Nothing is set on failure. */
-enum hone_status hn_import_adapter(const struct hn_adapted *to, uint32_t instance,
-	const char *folder, struct hone_error *err);
+enum hone_status hn_import_adapter(
+	const struct hn_adapted *to, uint32_t instance, const char *folder, struct hone_error *err);
 
 /* The settings of an INI that declare what the adapter of a PEFT folder needs, for
  * hn_run_request.sets: "run.adapter=lora", "lora.r=4", ..., "lora.init_from=<folder>". */
