@@ -1,0 +1,107 @@
+/*
+ * train/export.h - results that load in other tools, and adapters that come from them.
+ *
+ *     hn_params_init     initial values of everything that is declared, or of init_from
+ *     hn_import_adapter  a PEFT folder into the parameters of one instance
+ *     hn_export_adapter  the parameters as a PEFT folder
+ *     hn_export_model    weights with the adapters merged in, as a Hugging Face folder
+ *
+ * All of them speak the order of rows of Hugging Face outside and that of the model's file
+ * inside: llama.cpp stores the rows of q and k pairwise, so values of an axis that is tagged
+ * HONE_AXIS_SITE_OUT are reordered on the way where the base is a GGUF file.
+ *
+ * An export is written into a folder beside its place, read back and compared with what was
+ * meant, and only then renamed: what stands under the name is complete and right.  An older
+ * export there is replaced; a folder that hone did not write is refused.
+ *
+ * Not here: checkpoints of a run, GGUF files, pickle.
+ */
+#ifndef HN_TRAIN_EXPORT_H
+#define HN_TRAIN_EXPORT_H
+
+#include "graph/build.h"
+#include "graph/engine.h"
+#include "text/tokenizer.h"
+
+struct hn_run;
+struct hone_options;
+
+enum { HN_ADAPTED_MAX = 16 };
+
+/* A model, its adapters, and the engine that holds their values.  Everything is borrowed;
+ * the engine is allocated. */
+struct hn_adapted {
+	const struct hn_model *model;
+	const struct hn_params *params;
+	const struct hn_engine *engine;
+	const struct hn_adapter_ref *adapters; /* in the order of the INI */
+	uint32_t n_adapters;
+	const char *init_from[HN_ADAPTED_MAX]; /* by adapter: a PEFT folder, or NULL */
+	const struct hn_tokenizer *tokenizer;  /* NULL: a folder's own files are copied, if any */
+	uint64_t seed;                         /* of initial values */
+};
+
+/* That of a run; init_from is each instance's option of that name, where it has one. */
+struct hn_adapted hn_adapted_of_run(const struct hn_run *run, const struct hn_engine *engine);
+
+/* Numbers of the run for the model card.  NAN and negative counts are left out, as NULL is. */
+struct hn_card {
+	const char *objective, *data;
+	double loss, eval_loss, epochs, learning_rate, time_s;
+	int64_t steps, num_tokens;
+};
+/* Nothing known. */
+struct hn_card hn_card_none(void);
+
+/* ---- values in ---- */
+
+/* Initial values of all parameters into the engine: what each declared, then init_from. */
+enum hone_status hn_params_init(const struct hn_adapted *to, struct hone_error *err);
+
+/* Reads adapter_config.json and adapter_model.safetensors of `folder` into the parameters of
+ * adapter `instance`.  Every key that decides what the adapter computes must say what the
+ * instance declares, and the tensors must be exactly its parameters: HONE_EMODEL names the
+ * first that differs, with what was wanted and found.  Nothing is set on failure. */
+enum hone_status hn_import_adapter(
+	const struct hn_adapted *to, uint32_t instance, const char *folder, struct hone_error *err);
+
+/* The settings of an INI that declare what the adapter of a PEFT folder needs, for
+ * hn_run_request.sets: "run.adapter=lora", "lora.r=4", ..., "lora.init_from=<folder>". */
+struct hn_adapter_sets {
+	char type[64]; /* the factory's name: peft_type in lower case */
+	char **sets;
+	size_t n, cap;
+};
+/* What kind of adapter it is; so that the caller finds the factory and its table. */
+enum hone_status hn_adapter_type(const char *folder, char type[64], struct hone_error *err);
+/* Keys of adapter_config.json that are keys of `options` (the factory's) become settings.
+ * HONE_EUNSUPPORTED names what an INI cannot say.  hn_adapter_sets_fini in any case. */
+enum hone_status hn_adapter_overrides(const char *folder, const struct hone_options *options,
+	struct hn_adapter_sets *out, struct hone_error *err);
+void hn_adapter_sets_fini(struct hn_adapter_sets *sets);
+
+/* ---- values out ---- */
+
+/* Whether the result is the model (an adapter trains the weights themselves) and belongs into
+ * model/ instead of adapter/. */
+bool hn_export_is_model(const struct hn_adapted *of);
+
+/* Writes the adapters as PEFT folders: the first at `dir`, each further one in a folder of
+ * its section's name inside.  `card` may be NULL. */
+enum hone_status hn_export_adapter(const struct hn_adapted *of, const char *dir,
+	const struct hn_card *card, struct hone_error *err);
+
+enum hn_export_dtype {
+	HN_EXPORT_AS_STORED = 0, /* f32 where the file mixes types or is quantised */
+	HN_EXPORT_F32,
+	HN_EXPORT_BF16,
+};
+
+/* Writes all weights of the model, with every adapter merged into them, as a Hugging Face
+ * folder of one safetensors file.  Merging is done in f32 and rounded once.  A tied head is
+ * not written; where an adapter unties it, both matrices are, and config.json says so.  One
+ * tensor at a time is in memory.  HONE_EUNSUPPORTED names an adapter that cannot be merged. */
+enum hone_status hn_export_model(const struct hn_adapted *of, const char *dir,
+	enum hn_export_dtype dtype, const struct hn_card *card, struct hone_error *err);
+
+#endif

@@ -1,0 +1,286 @@
+/*
+ * export_describe.c - the adapter_config.json: what the plugin says, and what PEFT needs.
+ *
+ * The plugin fills a struct hone_export; sites become target_modules, numbers per site become
+ * patterns.  Numbers without a fraction are written as integers, because PEFT makes shapes of
+ * ranks.  Of PEFT's many keys only those are written that all its versions know: it warns of
+ * others, and fills in absent ones.
+ */
+#include <ctype.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/export_parts.h"
+
+struct doc {
+	struct hone_export base; /* first: a plugin's struct hone_export * is this */
+	const struct hn_model *model;
+	bool *adapted; /* by site: the instance has a parameter there */
+	json_t *json;
+	const char *wrong; /* the first key whose value JSON cannot hold */
+};
+
+static void
+put(struct hone_export *base, const char *key, json_t *value)
+{
+	struct doc *doc = (struct doc *)(void *)base;
+
+	if ((!key || json_object_set_new(doc->json, key, value)) && !doc->wrong)
+		doc->wrong = key ? key : "(no name)";
+}
+
+static json_t *
+number(double value)
+{
+	const bool is_whole = value == floor(value) && fabs(value) < 9e15;
+
+	return is_whole ? json_integer((json_int_t)value) : json_real(value);
+}
+
+static void
+put_string(struct hone_export *doc, const char *key, const char *value)
+{
+	put(doc, key, value ? json_string(value) : json_null());
+}
+
+static void
+put_f64(struct hone_export *doc, const char *key, double value)
+{
+	put(doc, key, number(value));
+}
+
+static void
+put_i64(struct hone_export *doc, const char *key, int64_t value)
+{
+	put(doc, key, json_integer(value));
+}
+
+static void
+put_bool(struct hone_export *doc, const char *key, int32_t value)
+{
+	put(doc, key, json_boolean(value));
+}
+
+static void
+put_null(struct hone_export *doc, const char *key)
+{
+	put(doc, key, json_null());
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	const struct hn_named *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
+/* A path as a regular expression for itself. */
+static void
+put_escaped(struct hn_str *out, const char *path)
+{
+	for (; *path; path++) {
+		if (!isalnum((unsigned char)*path) && *path != '_')
+			hn_str_putc(out, '\\');
+		hn_str_putc(out, *path);
+	}
+}
+
+/* target_modules as one expression over whole paths: for sites that no list of ends names. */
+static json_t *
+sites_as_regex(const struct hn_model *model, const double *values)
+{
+	struct hn_str text = {0};
+	json_t *json;
+
+	for (uint32_t i = 0; i < model->n_sites; i++) {
+		if (isnan(values[i]))
+			continue;
+		hn_str_puts(&text, text.len ? "|" : "(?:");
+		put_escaped(&text, model->sites[i].pub.name);
+	}
+	hn_str_putc(&text, ')');
+	json = json_string(text.text);
+	hn_str_fini(&text);
+	return json;
+}
+
+static void
+put_sites(struct hone_export *base, const char *key, const struct hone_site_set *set)
+{
+	const struct hn_model *model = ((struct doc *)(void *)base)->model;
+	double *values = hn_alloc((model->n_sites + 1u) * sizeof *values);
+	struct hn_arena arena = {0};
+	struct hn_named *names;
+	json_t *json;
+	size_t n;
+
+	for (uint32_t i = 0; i < model->n_sites; i++)
+		values[i] = hone_site_set_has(set, &model->sites[i].pub) ? 1.0 : (double)NAN;
+	if (hn_sites_name(model, values, NULL, &arena, &names, &n)) {
+		if (n)
+			qsort(names, n, sizeof *names, by_name);
+		json = json_array();
+		for (size_t i = 0; i < n; i++)
+			(void)json_array_append_new(json, json_string(names[i].name));
+	} else {
+		json = sites_as_regex(model, values);
+	}
+	put(base, key, json);
+	free(names);
+	free(values);
+	hn_arena_fini(&arena);
+}
+
+/* Whole paths, anchored: a pattern that names one site whatever else ends like it. */
+static void
+map_by_paths(json_t *json, const struct hn_model *model, const double *values, double common)
+{
+	for (uint32_t i = 0; i < model->n_sites; i++) {
+		struct hn_str text = {0};
+
+		if (isnan(values[i]) || values[i] == common)
+			continue;
+		hn_str_putc(&text, '^');
+		put_escaped(&text, model->sites[i].pub.name);
+		(void)json_object_set_new(json, text.text, number(values[i]));
+		hn_str_fini(&text);
+	}
+}
+
+/* Only sites with parameters count: PEFT looks a pattern up for nothing else. */
+static void
+put_map(struct hone_export *base, const char *key, const struct hone_site_map *map, double common)
+{
+	const struct doc *doc = (struct doc *)(void *)base;
+	const struct hn_model *model = doc->model;
+	double *values = hn_alloc((model->n_sites + 1u) * sizeof *values);
+	json_t *json = json_object();
+	struct hn_arena arena = {0};
+	struct hn_named *names = NULL;
+	bool is_named;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < model->n_sites; i++) {
+		values[i] = hone_site_map_get(map, &model->sites[i].pub, common);
+		if (!doc->adapted[i] || values[i] == common)
+			values[i] = (double)NAN;
+	}
+	is_named = hn_sites_name(model, values, doc->adapted, &arena, &names, &n);
+	if (n)
+		qsort(names, n, sizeof *names, by_name);
+	for (size_t i = 0; is_named && i < n; i++)
+		(void)json_object_set_new(json, names[i].name, number(names[i].value));
+	if (!is_named)
+		map_by_paths(json, model, values, common);
+	put(base, key, json);
+	free(names);
+	free(values);
+	hn_arena_fini(&arena);
+}
+
+static const struct hone_export_vt export_vt = {
+	.struct_size = sizeof export_vt,
+	.put_string = put_string,
+	.put_f64 = put_f64,
+	.put_i64 = put_i64,
+	.put_bool = put_bool,
+	.put_null = put_null,
+	.put_sites = put_sites,
+	.put_map = put_map,
+};
+
+void
+hn_adapter_type_of(const char *section, char type[64])
+{
+	const char *dot = strchr(section, '.');
+
+	(void)snprintf(type, 64, "%.*s", dot ? (int)(dot - section) : 63, section);
+}
+
+/* What belongs to no technique. */
+static void
+put_general(struct doc *doc, const char *section)
+{
+	char type[64];
+
+	put_null(&doc->base, "auto_mapping");
+	put_null(&doc->base, "revision");
+	put_string(&doc->base, "task_type", "CAUSAL_LM");
+	put_bool(&doc->base, "inference_mode", 1);
+	put_string(&doc->base, "base_model_name_or_path", hn_base_name(doc->model));
+	hn_adapter_type_of(section, type);
+	for (char *c = type; *c; c++)
+		*c = (char)toupper((unsigned char)*c);
+	put_string(&doc->base, "peft_type", type);
+}
+
+static int
+by_text(const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+
+	return strcmp(*x, *y);
+}
+
+static json_t *
+sorted(json_t *json)
+{
+	const char **keys = hn_alloc((json_object_size(json) + 1) * sizeof *keys), *key;
+	json_t *out = json_object(), *value;
+	size_t n = 0;
+
+	json_object_foreach(json, key, value)
+	{
+		keys[n++] = key;
+	}
+	qsort(keys, n, sizeof *keys, by_text);
+	for (size_t i = 0; i < n; i++)
+		(void)json_object_set(out, keys[i], json_object_get(json, keys[i]));
+	free(keys);
+	return out;
+}
+
+enum hone_status
+hn_describe(
+	const struct hn_adapted *of, uint32_t instance, struct json_t **out, struct hone_error *err)
+{
+	const struct hn_adapter_ref *adapter = &of->adapters[instance];
+	struct doc doc = {.base = {&export_vt}, .model = of->model, .json = json_object()};
+	enum hone_status st = HONE_OK;
+
+	doc.adapted = hn_alloc(of->model->n_sites + 1u);
+	memset(doc.adapted, 0, of->model->n_sites + 1u);
+	for (uint32_t i = 0; i < of->params->n; i++)
+		if (of->params->list[i].instance_idx == instance && of->params->list[i].site)
+			doc.adapted[of->params->list[i].site->pub.index] = true;
+	put_general(&doc, adapter->section);
+	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, describe))
+		st = adapter->vt->describe(adapter->self, &doc.base, err);
+	if (!st && doc.wrong)
+		st = hone_fail(err, HONE_EPLUGIN,
+			"[%s] describes '%s' with a value that JSON cannot hold", adapter->section,
+			doc.wrong);
+	if (!st)
+		*out = sorted(doc.json);
+	json_decref(doc.json);
+	free(doc.adapted);
+	return st;
+}
+
+/* Only the first "%s" counts, and nothing else is a format. */
+char *
+hn_param_export_name(const struct hn_param *param)
+{
+	const char *text = param->spec.export_name, *at = strstr(text, "%s");
+	struct hn_str name = {0};
+
+	if (!at)
+		return hn_strdup(text);
+	hn_str_add(&name, text, (size_t)(at - text));
+	hn_str_puts(&name, param->site ? param->site->pub.name : "");
+	hn_str_puts(&name, at + 2);
+	return hn_str_take(&name);
+}

@@ -1,0 +1,218 @@
+/*
+ * export_folder.c - a folder that appears as a whole, and the files that are only copied.
+ *
+ * Everything is written into ".<name>.tmp-<pid>" beside the place.  At the end the two names
+ * are exchanged in one step where the file system can do that (the older export is then
+ * removed), so at no moment is there half an export under the name.
+ *
+ * An older export is known by its model card, which carries the tag "hone"; a folder without
+ * that is somebody else's and stays.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "train/export_parts.h"
+
+#define COPY_MAX (UINT64_C(1) << 30)
+#define CARD_MAX (UINT64_C(1) << 20)
+
+static bool
+is_same_place(const char *a, const char *b)
+{
+	char *x = realpath(a, NULL), *y = realpath(b, NULL);
+	const bool is_same = x && y && hn_streq(x, y);
+
+	free(x);
+	free(y);
+	return is_same;
+}
+
+static bool
+is_ours(const char *path)
+{
+	char *card = hn_path_join(path, "README.md"), *text = NULL;
+	size_t n = 0;
+	const enum hone_status st = hn_file_read(card, CARD_MAX, HONE_EIO, &text, &n, NULL);
+	const bool is_hone = !st && strstr(text, "\n- hone\n") != NULL;
+
+	free(card);
+	free(text);
+	return is_hone;
+}
+
+static enum hone_status
+check_place(const char *path, const struct hn_model *model, struct hone_error *err)
+{
+	char **names = NULL;
+	size_t n = 0;
+	enum hone_status st;
+
+	if (is_same_place(path, model->checkpoint.path))
+		return hone_fail_at(err, HONE_EIO, path, 0, 0,
+			"this is the model itself; choose another place for the result");
+	if (!hn_path_is_dir(path))
+		return HONE_OK;
+	st = hn_dir_list(path, &names, &n, err);
+	for (size_t i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	if (!st && n && !is_ours(path))
+		st = hone_fail_at(err, HONE_EIO, path, 0, 0,
+			"it is not empty, and hone did not write it; choose another place for the "
+			"result");
+	return st;
+}
+
+/* Beside the place, so that the last step is a rename: "out/.adapter.tmp-123". */
+static char *
+temp_beside(const char *path)
+{
+	char *dir = hn_path_dir(path), *temp;
+	struct hn_str name = {0};
+
+	hn_str_printf(&name, ".%s.tmp-%ld", hn_path_base(path), (long)getpid());
+	temp = hn_path_join(dir, name.text);
+	hn_str_fini(&name);
+	free(dir);
+	return temp;
+}
+
+enum hone_status
+hn_folder_begin(struct hn_folder *folder, const char *path, const struct hn_model *model,
+	struct hone_error *err)
+{
+	size_t n = strlen(path);
+	enum hone_status st;
+
+	*folder = (struct hn_folder){.path = hn_strdup(path)};
+	while (n > 1 && folder->path[n - 1] == '/')
+		folder->path[--n] = '\0';
+	st = check_place(folder->path, model, err);
+	if (!st) {
+		folder->temp = temp_beside(folder->path);
+		if (hn_path_is_dir(folder->temp))
+			st = hn_dir_remove(folder->temp, err);
+	}
+	return st ? st : hn_dir_make(folder->temp, err);
+}
+
+static void
+fini(struct hn_folder *folder)
+{
+	free(folder->path);
+	free(folder->temp);
+	*folder = (struct hn_folder){0};
+}
+
+/* Exchanges the names, or moves the old folder out of the way first. */
+static enum hone_status
+replace(const struct hn_folder *folder, struct hone_error *err)
+{
+	struct hn_str old = {0};
+	enum hone_status st = HONE_OK;
+
+	if (!renameat2(AT_FDCWD, folder->temp, AT_FDCWD, folder->path, RENAME_EXCHANGE))
+		return hn_dir_remove(folder->temp, err);
+	hn_str_printf(&old, "%s.old", folder->temp);
+	if (rename(folder->path, old.text) || rename(folder->temp, folder->path))
+		st = hn_fail_errno(err, HONE_EIO, folder->path, "cannot be replaced", errno);
+	if (!st)
+		st = hn_dir_remove(old.text, err);
+	else if (!hn_path_is_dir(folder->path))
+		(void)rename(old.text, folder->path);
+	hn_str_fini(&old);
+	return st;
+}
+
+enum hone_status
+hn_folder_commit(struct hn_folder *folder, struct hone_error *err)
+{
+	char *dir = hn_path_dir(folder->path);
+	enum hone_status st = hn_dir_sync(folder->temp, err);
+
+	if (!st && hn_path_is_dir(folder->path))
+		st = replace(folder, err);
+	else if (!st && rename(folder->temp, folder->path))
+		st = hn_fail_errno(err, HONE_EIO, folder->path, "cannot be created", errno);
+	if (!st)
+		st = hn_dir_sync(dir, err);
+	free(dir);
+	if (st)
+		hn_folder_abandon(folder);
+	fini(folder);
+	return st;
+}
+
+void
+hn_folder_abandon(struct hn_folder *folder)
+{
+	if (folder->temp && hn_path_is_dir(folder->temp))
+		(void)hn_dir_remove(folder->temp, NULL);
+	fini(folder);
+}
+
+enum hone_status
+hn_folder_put(
+	const char *folder, const char *name, const struct hn_str *text, struct hone_error *err)
+{
+	char *path = hn_path_join(folder, name), *back = NULL;
+	size_t n = 0;
+	enum hone_status st = hn_file_replace(path, text->text, text->len, err);
+
+	if (!st)
+		st = hn_file_read(path, COPY_MAX, HONE_EIO, &back, &n, err);
+	if (!st && (n != text->len || memcmp(back, text->text, n) != 0))
+		st = hone_fail_at(err, HONE_EIO, path, 0, 0,
+			"what was read back is not what was written; the disk is not to be "
+			"trusted");
+	free(back);
+	free(path);
+	return st;
+}
+
+/* Copies a file of the base where there is one. */
+static enum hone_status
+copy_file(const char *from, const char *name, const char *folder, struct hone_error *err)
+{
+	char *path = hn_path_join(from, name), *text = NULL;
+	struct hn_str copy = {0};
+	enum hone_status st = HONE_OK;
+
+	if (hn_path_is_file(path)) {
+		size_t n = 0;
+
+		st = hn_file_read(path, COPY_MAX, HONE_EMODEL, &text, &n, err);
+		if (!st) {
+			hn_str_add(&copy, text, n);
+			st = hn_folder_put(folder, name, &copy, err);
+		}
+	}
+	hn_str_fini(&copy);
+	free(text);
+	free(path);
+	return st;
+}
+
+enum hone_status
+hn_folder_put_tokenizer(const struct hn_adapted *of, const char *folder, struct hone_error *err)
+{
+	static const char *const files[] = {"tokenizer.json", "tokenizer_config.json",
+		"special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+		"chat_template.jinja"};
+	const char *base = of->model->checkpoint.path;
+	char *own = hn_path_join(base, files[0]);
+	const bool has_own = hn_path_is_file(own);
+	enum hone_status st = HONE_OK;
+
+	free(own);
+	for (size_t i = 0; has_own && !st && i < sizeof files / sizeof files[0]; i++)
+		st = copy_file(base, files[i], folder, err);
+	if (!has_own && of->tokenizer)
+		st = hn_tokenizer_write(of->tokenizer, folder, err);
+	return st;
+}
