@@ -382,11 +382,15 @@ static void
 test_loader_symbol_of_a_dependency_is_refused(void **state)
 {
 	struct place *place = *state;
-	char *inner = hn_path_join(place->dir, "inner.so");
+	char *inner = hn_path_join(place->dir, "inner.so"), *flag;
+	struct hn_str text = {0};
 
+	hn_str_printf(&text, "-Wl,--no-as-needed,%s", inner);
+	flag = hn_str_take(&text);
 	compile(inner, NULL, NULL);
-	compile(place->file, "-DPROBE_NO_SYMBOL", inner);
+	compile(place->file, "-DPROBE_NO_SYMBOL", flag);
 	assert_refused(place->file, "symbol: found no hone_plugin_v1");
+	free(flag);
 	free(inner);
 }
 
