@@ -377,6 +377,23 @@ test_loader_open_permissions_are_refused(void **state)
 	assert_loads(place->file);
 }
 
+/* Would catch: a umask of 0002 that makes every plugin unusable, or a group of several people
+ * that is taken for a private one. */
+static void
+test_loader_group_write_needs_private_group(void **state)
+{
+	struct place *place = *state;
+
+	if (geteuid() != 0)
+		skip(); /* only root can choose the group, and root's is private */
+	compile(place->file, NULL, NULL);
+	assert_int_equal(chmod(place->file, 0664), 0);
+	assert_int_equal(chown(place->file, 0, 4321), 0);
+	assert_refused(place->file, "permissions: found 0664");
+	assert_int_equal(chown(place->file, 0, getegid()), 0);
+	assert_loads(place->file);
+}
+
 /* Would catch: a plugin that is taken for one because a library that it pulls in is one. */
 static void
 test_loader_symbol_of_a_dependency_is_refused(void **state)
@@ -822,6 +839,7 @@ main(void)
 		WITH_PLACE(test_loader_damaged_headers_never_crash),
 		WITH_PLACE(test_loader_fast_math_plugin_is_refused_and_state_restored),
 		WITH_PLACE(test_loader_open_permissions_are_refused),
+		WITH_PLACE(test_loader_group_write_needs_private_group),
 		WITH_PLACE(test_loader_symbol_of_a_dependency_is_refused),
 		cmocka_unit_test(test_elf_notes_of_small_files),
 		WITH_PLACE(test_loader_foreign_owner_is_refused),
