@@ -3,8 +3,9 @@
 #
 #     etc/lint/edges.sh [root]
 #
-# core: base <- config <- registry <- model <- graph <- data <- train <- run, text beside model;
-# a folder includes itself and those before it.  sdk: itself and the C library.  Plugins and
+# core: base <- config <- registry <- model <- graph <- data <- train <- run; a folder includes
+# itself and those before it.  text stands beside model: it reads tokenizers out of the files
+# that model opens, and model and graph know nothing of it.  sdk: itself and the C library.  Plugins and
 # backends: <hone/...>, the system, and files of their own folder.
 cd "${1:-$(dirname "$0")/../..}" || exit 2
 n=0
@@ -16,7 +17,7 @@ quoted() { grep -nHE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$@" /dev/
 code() { find "$@" -type f \( -name '*.c' -o -name '*.h' \) 2>/dev/null | sort; }
 
 level() { case $1 in
-	base) echo 0 ;; config) echo 1 ;; registry) echo 2 ;; text) echo 3 ;; model) echo 4 ;;
+	base) echo 0 ;; config) echo 1 ;; registry) echo 2 ;; model) echo 3 ;; text) echo 4 ;;
 	graph) echo 5 ;; data) echo 6 ;; train) echo 7 ;; *) echo 8 ;; esac; }
 
 edges=$(quoted $(code core))
@@ -27,11 +28,14 @@ for edge in $edges; do
 	case $included in
 	*..*) fault "$edge: includes go from core/ on, without .." ; continue ;;
 	*/*) ;;
-	*) fault "$edge: write it from core/ on (\"$from/$included\")" ; continue ;;
+	*) if [ -f "core/$included" ]; then to=run; else
+		fault "$edge: write it from core/ on (\"$from/$included\")"
+		continue
+	fi ;;
 	esac
 	[ "$(level "$to")" -le "$(level "$from")" ] ||
 		fault "$edge: core/$from must not include core/$to"
-	[ "$from-$to" != model-text ] || fault "$edge: text and model stand beside each other"
+	[ "$from-$to" != graph-text ] || fault "$edge: core/graph must not include core/text"
 done
 
 # Folders of plugins: plugins/<role>/<name> and backends/<name>, with what lies below.

@@ -24,14 +24,17 @@ cp "$top/.clang-format" "$tree/"
 echo '#include "base/str.h"
 /* lora_rank, "lora", printf("x") and abort() in comments are nobody'"'"'s business. */' > "$tree/core/train/a.c"
 printf '\t.role = HONE_ROLE_ADAPTER,\n\t.name = "lora",\n' > "$tree/plugins/adapters/lora/lora.c"
+echo > "$tree/core/run.h"
+echo '#include "run.h"' > "$tree/core/run.c"
 echo '/* An essay. */' > "$tree/sdk/include/hone/a.h"
 passes edges.sh
 passes banned.sh
 passes tags.py
 
 expect edges.sh 'core/base must not include core/train' core/base/x.c '#include "train/loop.h"'
-expect edges.sh 'core/text must not include core/model' core/text/x.c '#include "model/site.h"'
-expect edges.sh 'text and model stand beside' core/model/x.c '#include "text/bpe.h"'
+expect edges.sh 'core/graph must not include core/text' core/graph/x.c '#include "text/bpe.h"'
+expect edges.sh 'core/model must not include core/text' core/model/x.c '#include "text/bpe.h"'
+expect edges.sh 'core/train must not include core/run' core/train/x.c '#include "run.h"'
 expect edges.sh 'without ..' core/train/x.c '#include "../base/str.h"'
 expect edges.sh 'write it from core/ on' core/base/x.c '#include "str.h"'
 expect edges.sh 'its own files only' plugins/adapters/lora/x.c '#include "base/str.h"'

@@ -20,6 +20,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "registry/elf.h"
 #include "registry/fpstate.h"
 #include "registry/registry.h"
 #include "support.h"
@@ -374,6 +375,89 @@ test_loader_open_permissions_are_refused(void **state)
 	assert_loads(place->file);
 	assert_int_equal(chmod(place->dir, 0755), 0);
 	assert_loads(place->file);
+}
+
+/* Would catch: a umask of 0002 that makes every plugin unusable, or a group of several people
+ * that is taken for a private one. */
+static void
+test_loader_group_write_needs_private_group(void **state)
+{
+	struct place *place = *state;
+
+	if (geteuid() != 0)
+		skip(); /* only root can choose the group, and root's is private */
+	compile(place->file, NULL, NULL);
+	assert_int_equal(chmod(place->file, 0664), 0);
+	assert_int_equal(chown(place->file, 0, 4321), 0);
+	assert_refused(place->file, "permissions: found 0664");
+	assert_int_equal(chown(place->file, 0, getegid()), 0);
+	assert_loads(place->file);
+}
+
+/* Would catch: a plugin that is taken for one because a library that it pulls in is one. */
+static void
+test_loader_symbol_of_a_dependency_is_refused(void **state)
+{
+	struct place *place = *state;
+	char *inner = hn_path_join(place->dir, "inner.so"), *flag;
+	struct hn_str text = {0};
+
+	hn_str_printf(&text, "-Wl,--no-as-needed,%s", inner);
+	flag = hn_str_take(&text);
+	compile(inner, NULL, NULL);
+	compile(place->file, "-DPROBE_NO_SYMBOL", flag);
+	assert_refused(place->file, "symbol: found no hone_plugin_v1");
+	free(flag);
+	free(inner);
+}
+
+/* Would catch: a note that is missed because others stand before it or because of its
+ * alignment, and small files that the reader takes for sound. */
+static void
+test_elf_notes_of_small_files(void **state)
+{
+#if defined(__x86_64__)
+	static const struct {
+		const char *name, *reason; /* NULL: a note is found */
+	} rows[] = {
+		{"sound", NULL},
+		{"second_note", NULL},
+		{"aligned8", NULL},
+		{"mixed_alignment", NULL},
+		{"other_abi", NULL},
+		{"short_desc", "note: found no"},
+		{"huge_name", "note: found no"},
+		{"huge_desc", "note: found no"},
+		{"no_note", "note: found no"},
+		{"huge_segment", "(a segment)"},
+		{"sections_gone", "(section headers)"},
+		{"many_headers", "ELF program headers: found 65535"},
+		{"header_cut", "(an ELF header)"},
+		{"empty", "(an ELF header)"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		char *path = hn_path_join(HONE_SOURCE_DIR "/tests/fuzz/seeds/elf", rows[i].name);
+		const int fd = open(path, O_RDONLY | O_CLOEXEC);
+		struct hn_elf_note note = {0};
+		struct hone_error err = {0};
+		struct stat info;
+		enum hone_status st;
+
+		assert_int_equal(fstat(fd, &info), 0);
+		st = hn_elf_note_read(fd, (uint64_t)info.st_size, &note, &err);
+		if (!rows[i].reason && (st || note.plugin_bytes != 72))
+			fail_msg("%s: %s", rows[i].name, err.text);
+		if (rows[i].reason && (!st || !strstr(err.text, rows[i].reason)))
+			fail_msg("%s: %s", rows[i].name, st ? err.text : "accepted");
+		(void)close(fd);
+		free(path);
+	}
+#else
+	(void)state;
+	skip();
+#endif
 }
 
 /* Would catch: a file of another user that is run. */
@@ -755,6 +839,9 @@ main(void)
 		WITH_PLACE(test_loader_damaged_headers_never_crash),
 		WITH_PLACE(test_loader_fast_math_plugin_is_refused_and_state_restored),
 		WITH_PLACE(test_loader_open_permissions_are_refused),
+		WITH_PLACE(test_loader_group_write_needs_private_group),
+		WITH_PLACE(test_loader_symbol_of_a_dependency_is_refused),
+		cmocka_unit_test(test_elf_notes_of_small_files),
 		WITH_PLACE(test_loader_foreign_owner_is_refused),
 		WITH_PLACE(test_loader_no_regular_file_is_refused),
 		WITH_PLACE(test_loader_earlier_folder_hides_later),
