@@ -17,6 +17,29 @@ struct op_row {
 	enum hone_status (*check)(const struct hone_command *c, struct hone_error *err);
 };
 
+static int
+fits_letter(const struct hone_operand *o, char letter)
+{
+	const int32_t t = o->dtype;
+
+	if (o->rank > HONE_MAX_RANK)
+		return 0;
+	if (o->storage)
+		return letter == 'w' && o->storage->n_parts <= CPU_PARTS_MAX;
+	switch (letter) {
+	case 's':
+		return t == HONE_DTYPE_F32;
+	case 'i':
+		return t == HONE_DTYPE_I32;
+	case 'c':
+		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16;
+	case 'a':
+		return t != HONE_DTYPE_F64 && hone_dtype_bytes(t) > 0;
+	default:
+		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16 || t == HONE_DTYPE_F16;
+	}
+}
+
 static enum hone_status
 check_matmul(const struct hone_command *c, struct hone_error *err)
 {
@@ -49,6 +72,13 @@ check_binary(const struct hone_command *c, struct hone_error *err)
 
 	if (attr->kind < HONE_BINARY_ADD || attr->kind > HONE_BINARY_EQUAL)
 		return hone_fail(err, HONE_EUNSUPPORTED, "binary has no kind %d on cpu", attr->kind);
+	if (!fits_letter(&c->in[0], 'f') || !fits_letter(&c->in[1], 'f')) {
+		if (attr->kind < HONE_BINARY_LESS || c->in[0].dtype != HONE_DTYPE_I32 ||
+			c->in[1].dtype != HONE_DTYPE_I32 || c->out[0].dtype != HONE_DTYPE_F32)
+			return hone_fail(err, HONE_EUNSUPPORTED,
+				"binary of %s and %s on cpu", hone_dtype_name(c->in[0].dtype),
+				hone_dtype_name(c->in[1].dtype));
+	}
 	if (cpu_beside(&c->in[0], &c->in[1]) == CPU_BESIDE_NEITHER)
 		return hone_fail(err, HONE_EUNSUPPORTED,
 			"binary: the second operand has neither the first's shape nor that of a row, "
@@ -146,7 +176,7 @@ static const struct op_row table[] = {
 	{HONE_OP_UNARY, sizeof(struct hone_attr_unary), 0, "f", "f", cpu_unary, check_unary},
 	{HONE_OP_UNARY_BACK, sizeof(struct hone_attr_unary), 0, "ff", "f", cpu_unary_back,
 		check_unary},
-	{HONE_OP_BINARY, sizeof(struct hone_attr_binary), 0, "ff", "f", cpu_binary, check_binary},
+	{HONE_OP_BINARY, sizeof(struct hone_attr_binary), 0, "aa", "f", cpu_binary, check_binary},
 	{HONE_OP_SCALE, sizeof(struct hone_attr_scale), 0, "f", "f", cpu_scale, NULL},
 	{HONE_OP_CAST, sizeof(struct hone_attr_cast), 0, "a", "a", cpu_cast, check_cast},
 	{HONE_OP_FILL, sizeof(struct hone_attr_scale), 0, "?a", "a", cpu_fill, NULL},
@@ -206,29 +236,6 @@ cpu_op_find(uint32_t op)
 	const struct op_row *row = find(op);
 
 	return row ? row->run : NULL;
-}
-
-static int
-fits_letter(const struct hone_operand *o, char letter)
-{
-	const int32_t t = o->dtype;
-
-	if (o->rank > HONE_MAX_RANK)
-		return 0;
-	if (o->storage)
-		return letter == 'w' && o->storage->n_parts <= CPU_PARTS_MAX;
-	switch (letter) {
-	case 's':
-		return t == HONE_DTYPE_F32;
-	case 'i':
-		return t == HONE_DTYPE_I32;
-	case 'c':
-		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16;
-	case 'a':
-		return t != HONE_DTYPE_F64 && hone_dtype_bytes(t) > 0;
-	default:
-		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16 || t == HONE_DTYPE_F16;
-	}
 }
 
 static enum hone_status

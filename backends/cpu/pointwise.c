@@ -196,7 +196,7 @@ cpu_beside(const struct hone_operand *a, const struct hone_operand *b)
 		return CPU_BESIDE_FULL;
 	if (!b->space && b->dim[0] == 1 && n == 1)
 		return CPU_BESIDE_SCALAR;
-	if (same_rows(a, b) && b->rank > 1 && n == 1)
+	if (same_rows(a, b) && (b->rank > 1 || b->space) && n == 1)
 		return CPU_BESIDE_COLUMN;
 	if (!b->space && ((b->rank == 1 && b->dim[0] == D) || (b->dim[0] == 1 && n == D)))
 		return CPU_BESIDE_ROW;
@@ -238,6 +238,28 @@ by_row_piece(void *ctx, int64_t i, int32_t worker)
 	}
 }
 
+/* Comparisons of whole numbers, exact beyond 2^24: identities of examples, labels. */
+static void
+compare_whole(const struct by_row *f, enum cpu_beside how)
+{
+	const int32_t *a = (const int32_t *)(const void *)f->a.p;
+	const int32_t *b = (const int32_t *)(const void *)f->b.p;
+	float *y = (float *)(void *)f->y.p;
+
+	for (int64_t r = 0; r < f->a.rows; r++) {
+		for (int64_t j = 0; j < f->a.cols; j++) {
+			const int64_t at = r * f->a.cols + j;
+			const int32_t right = b[how == CPU_BESIDE_FULL ? at
+				: how == CPU_BESIDE_ROW                ? j
+				: how == CPU_BESIDE_COLUMN             ? r
+								       : 0];
+
+			y[at] = (f->kind == HONE_BINARY_LESS ? a[at] < right : a[at] == right) ? 1.0f
+												: 0.0f;
+		}
+	}
+}
+
 enum hone_status
 cpu_binary(const struct cpu_call *call, struct hone_error *err)
 {
@@ -258,6 +280,10 @@ cpu_binary(const struct cpu_call *call, struct hone_error *err)
 	(void)err;
 	if (a.rows == 0)
 		return HONE_OK;
+	if (a.dtype == HONE_DTYPE_I32) {
+		compare_whole(&by_row, how);
+		return HONE_OK;
+	}
 	if (how == CPU_BESIDE_SCALAR) {
 		flat.alpha = cpu_read(call->k, &b, 0, 1, one)[0];
 		flat.block = binary_scalar_block;

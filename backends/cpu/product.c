@@ -329,12 +329,13 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 		.b = cpu_in(call, 1),
 		.y = cpu_out(call, 0)};
 
+	/* b of a row space: only its live rows take part; y and a keep their capacity. */
 	p.m = p.form == CPU_TN ? p.a.cols : p.a.rows;
-	p.k = p.form == CPU_TN ? p.a.rows : p.a.cols;
+	p.k = p.form == CPU_TN ? p.a.rows : p.form == CPU_NN ? p.b.rows : p.a.cols;
 	p.n = p.form == CPU_NT ? p.b.rows : p.b.cols;
 	p.lda = p.a.cols;
 	p.ldb = p.b.cols;
-	p.ldy = p.n;
+	p.ldy = p.y.cols;
 	if (cpu_has_in(call, 2))
 		p.c = cpu_in(call, 2);
 	if (p.c.p && p.form == CPU_TN)
