@@ -200,7 +200,8 @@ cpu_beside(const struct hone_operand *a, const struct hone_operand *b)
 		return CPU_BESIDE_COLUMN;
 	if (!b->space && ((b->rank == 1 && b->dim[0] == D) || (b->dim[0] == 1 && n == D)))
 		return CPU_BESIDE_ROW;
-	return CPU_BESIDE_NEITHER;
+	/* A static vector is a row where it can be one, else a column. */
+	return same_rows(a, b) && n == 1 ? CPU_BESIDE_COLUMN : CPU_BESIDE_NEITHER;
 }
 
 struct by_row {
