@@ -25,6 +25,9 @@ struct hn_tile {
 	const void *b;
 	float *c;
 	int64_t ldc;
+	uint16_t *y;           /* not NULL: the result goes here as bf16, not to c */
+	const uint16_t *plus;  /* NULL, or bf16 laid out as y that is added to it */
+	int64_t ldy;
 };
 
 /* n columns (or rows) of k elements from a dense matrix into the layout of a panel w wide;

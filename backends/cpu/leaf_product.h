@@ -41,22 +41,39 @@ madd_bf16(vf acc, const float *a, vf b)
 }
 #endif
 
+/* acc as bf16, plus what is added to it. */
+LANE void
+tile_to_bf16(const int m, const int nv, const struct hn_tile *t, vf acc[HN_TILE_ROWS][2])
+{
+#pragma GCC unroll 12
+	for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++) {
+			const int64_t at = r * t->ldy + j * HN_LANES;
+
+			if (t->plus)
+				acc[r][j] += v_from_bf16(t->plus + at);
+			v_to_bf16(t->y + at, acc[r][j]);
+		}
+}
+
 /* One tile; m, nv, order and bf16 are constants at every call, so that the loops unroll.
  * `steps` counts 32-bit words along k.  Row pointers come in threes off one base so that
  * they fit the general registers; the empty asm keeps the compiler from undoing that. */
 LANE void
-tile_body(const int m, const int nv, const int order, const int bf16, int64_t steps,
-	const float *a, int64_t lda, const float *b, float *c, int64_t ldc, int add)
+tile_body(const int m, const int nv, const int order, const int bf16, const struct hn_tile *t)
 {
+	const int64_t steps = t->steps, lda = t->lda, ldc = t->ldc;
+	const float *a = t->a, *b = t->b, *base[HN_TILE_ROWS / 3];
+	float *const c = t->c;
 	vf acc[HN_TILE_ROWS][2];
-	const float *base[HN_TILE_ROWS / 3];
 	int64_t stride = lda;
 
 #pragma GCC unroll 12
 	for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
 		for (int j = 0; j < nv; j++)
-			acc[r][j] = add ? v_load(c + r * ldc + j * HN_LANES) : v_set(0.0f);
+			acc[r][j] = t->add ? v_load(c + r * ldc + j * HN_LANES) : v_set(0.0f);
 #pragma GCC unroll 4
 	for (int i = 0; i < HN_TILE_ROWS / 3; i++)
 		base[i] = a + 3 * i * lda;
@@ -93,19 +110,22 @@ tile_body(const int m, const int nv, const int order, const int bf16, int64_t st
 				base[i]++;
 		}
 	}
+	(void)bf16;
+	if (order == TILE_ROW_ORDER && t->y) {
+		tile_to_bf16(m, nv, t, acc);
+		return;
+	}
 #pragma GCC unroll 12
 	for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
 		for (int j = 0; j < nv; j++)
 			v_store(c + r * ldc + j * HN_LANES, acc[r][j]);
-	(void)bf16;
 }
 
 /* The tile with `m` rows; a switch, so that every count of rows is straight-line code. */
 #define TILE_CASE(rows)                                                                        \
 	case rows:                                                                             \
-		tile_body(rows, nv, order, bf16, t->steps, t->a, t->lda, t->b, t->c, t->ldc,   \
-			t->add);                                                               \
+		tile_body(rows, nv, order, bf16, t);                                           \
 		break
 
 LANE void

@@ -586,6 +586,19 @@ rows_rotate(const struct hn_rotate *r)
 
 typedef uint64_t vq __attribute__((vector_size(HN_LANES * 4)));
 
+/* The low halves of 64-bit lanes times a 32-bit constant. */
+LANE vq
+multiply_low(vq a, uint64_t b)
+{
+#if defined(HN_AVX512)
+	return (vq)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64((long long)b));
+#elif defined(HN_AVX2)
+	return (vq)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x((long long)b));
+#else
+	return a * b;
+#endif
+}
+
 /* Bits of the columns 4 group .. 4 group + 2 HN_LANES: HN_LANES / 2 draws of Philox4x32-10 in
  * the lanes of 64-bit vectors, then put in the order of the columns. */
 LANE void
@@ -603,7 +616,9 @@ philox_lanes(const struct hn_keep *d, uint64_t group, uint32_t bits[2 * HN_LANES
 	c2 &= low;
 #pragma GCC unroll 10
 	for (int round = 0; round < 10; round++) {
-		const vq p0 = c0 * UINT64_C(0xD2511F53), p1 = c2 * UINT64_C(0xCD9E8D57);
+		const vq p0 = multiply_low(c0, UINT64_C(0xD2511F53));
+		const vq p1 = multiply_low(c2, UINT64_C(0xCD9E8D57));
+
 
 		c0 = (p1 >> 32) ^ c1 ^ (uint64_t)k0;
 		c2 = (p0 >> 32) ^ c3 ^ (uint64_t)k1;

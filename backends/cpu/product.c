@@ -153,6 +153,24 @@ finish_tile(const struct plan *plan, const float *tile, int64_t ldt, int64_t row
 	plan->k->finish(&f);
 }
 
+/* Whether tiles can write y themselves: bf16, and nothing added but bf16. */
+static int
+ends_as_bf16(const struct cpu_product *p)
+{
+	return p->form != CPU_TN && p->y.dtype == HONE_DTYPE_BF16 &&
+		(!p->c.p || p->c.dtype == HONE_DTYPE_BF16);
+}
+
+static void
+set_end(const struct cpu_product *p, struct hn_tile *t, int64_t row, int64_t col)
+{
+	const int64_t at = row * p->ldy + col;
+
+	t->y = (uint16_t *)(void *)cpu_at(&p->y, at);
+	t->plus = p->c.p ? (const uint16_t *)(const void *)cpu_at(&p->c, at) : NULL;
+	t->ldy = p->ldy;
+}
+
 /* One tile of rows against all panels of a block.  The sums of earlier blocks of k are in
  * `sums` (NULL when k has one block: then `scratch` holds a tile). */
 static void
@@ -171,6 +189,7 @@ walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int
 
 		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
 		t->b = panels;
+		t->y = NULL;
 		if (in_place && n == t->w) {
 			t->c = (float *)(void *)cpu_at(&p->y, row * p->ldy + col);
 			t->ldc = p->ldy;
@@ -180,8 +199,10 @@ walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int
 			t->c = sums ? sums + (col - col0) : scratch;
 			t->ldc = sums ? plan->cols : plan->panel;
 			t->add = sums && carry;
+			if (last && n == t->w && ends_as_bf16(p))
+				set_end(p, t, row, col);
 			run(t);
-			if (last || tn)
+			if (!t->y && (last || tn))
 				finish_tile(plan, t->c, t->ldc, row, t->m, col, n, tn && carry);
 		}
 		panels += t->w * t->steps;
