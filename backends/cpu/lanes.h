@@ -260,7 +260,8 @@ LANE vf
 v_exp2_low(vf x)
 {
 #ifdef HN_AVX512
-	const vf n = (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	const vf n =
+		(vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
 	const vf magic = v_set(12582912.0f), n = (x + magic) - magic;
 #endif

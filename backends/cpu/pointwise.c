@@ -158,8 +158,7 @@ copy_piece(void *ctx, int64_t i, int32_t worker)
 	const int64_t at = i * HN_CPU_PIECE, n = cpu_min(HN_CPU_PIECE, f->n - at);
 
 	(void)worker;
-	memmove(cpu_at(&f->y, at), cpu_at(&f->x, at),
-		(size_t)(n * hone_dtype_bytes(f->x.dtype)));
+	memmove(cpu_at(&f->y, at), cpu_at(&f->x, at), (size_t)(n * hone_dtype_bytes(f->x.dtype)));
 }
 
 /* Integers beyond 2^24 between integer types go through f32 only when they are narrowed to
@@ -233,7 +232,8 @@ by_row_piece(void *ctx, int64_t i, int32_t worker)
 			if (row)
 				k->binary(f->kind, y, x, row, n);
 			else
-				k->binary_scalar(f->kind, y, x, cpu_read(k, &f->b, r, 1, one)[0], n);
+				k->binary_scalar(
+					f->kind, y, x, cpu_read(k, &f->b, r, 1, one)[0], n);
 			cpu_write(k, &f->y, at, n, y);
 		}
 	}
@@ -251,12 +251,13 @@ compare_whole(const struct by_row *f, enum cpu_beside how)
 		for (int64_t j = 0; j < f->a.cols; j++) {
 			const int64_t at = r * f->a.cols + j;
 			const int32_t right = b[how == CPU_BESIDE_FULL ? at
-				: how == CPU_BESIDE_ROW                ? j
-				: how == CPU_BESIDE_COLUMN             ? r
+					: how == CPU_BESIDE_ROW        ? j
+					: how == CPU_BESIDE_COLUMN     ? r
 								       : 0];
 
-			y[at] = (f->kind == HONE_BINARY_LESS ? a[at] < right : a[at] == right) ? 1.0f
-												: 0.0f;
+			y[at] = (f->kind == HONE_BINARY_LESS ? a[at] < right : a[at] == right)
+				? 1.0f
+				: 0.0f;
 		}
 	}
 }

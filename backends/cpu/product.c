@@ -46,9 +46,9 @@ struct plan {
 	const struct cpu_device *d;
 	const struct hn_cpu_kernels *k;
 	int32_t bf16, direct;
-	int64_t rows, cols, depth; /* of a block; depth is even */
-	int64_t n_rows, n_cols;    /* blocks */
-	int64_t panel;             /* columns of a full panel */
+	int64_t rows, cols, depth;  /* of a block; depth is even */
+	int64_t n_rows, n_cols;     /* blocks */
+	int64_t panel;              /* columns of a full panel */
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
 };
 
@@ -91,7 +91,8 @@ plan_make(struct plan *plan)
 
 	steps = steps_of(plan, plan->depth);
 	plan->a_at = (uint64_t)cpu_round_up(plan->cols * steps * 4, 64);
-	plan->c_at = plan->a_at + (uint64_t)cpu_round_up((tn ? plan->rows : tile) * steps * 4 + 64, 64);
+	plan->c_at =
+		plan->a_at + (uint64_t)cpu_round_up((tn ? plan->rows : tile) * steps * 4 + 64, 64);
 	plan->bytes = plan->c_at +
 		(uint64_t)(plan->depth < p->k && !tn ? plan->rows * plan->cols
 						     : tile * plan->panel) *
@@ -106,7 +107,8 @@ pack_b(const struct plan *plan, float *out, int64_t col, int64_t end, int64_t k0
 	const int64_t steps = steps_of(plan, depth), lanes = plan->k->lanes;
 
 	while (col < end) {
-		const int64_t whole = p->form == CPU_NT ? 0 : (end - col) / plan->panel * plan->panel;
+		const int64_t whole =
+			p->form == CPU_NT ? 0 : (end - col) / plan->panel * plan->panel;
 		const int64_t n = whole ? whole : cpu_min(plan->panel, end - col);
 		const int64_t at = p->form == CPU_NT ? col * p->ldb + k0 : k0 * p->ldb + col;
 		const struct hn_pack pack = {.bf16 = plan->bf16,
@@ -179,7 +181,8 @@ walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int
 {
 	const struct cpu_product *p = plan->p;
 	const int tn = p->form == CPU_TN;
-	void (*const run)(const struct hn_tile *) = tn ? plan->k->tile_k_order : plan->k->tile_row_order;
+	void (*const run)(const struct hn_tile *) =
+		tn ? plan->k->tile_k_order : plan->k->tile_row_order;
 	const int carry = t->add;
 
 	for (int64_t col = col0; col < end;) {
@@ -245,13 +248,15 @@ piece(void *ctx, int64_t i, int32_t worker)
 	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
-	float *const panels = (float *)(void *)scratch, *const copy = (float *)(void *)(scratch + plan->a_at);
+	float *const panels = (float *)(void *)scratch,
+		     *const copy = (float *)(void *)(scratch + plan->a_at);
 	float *const c = (float *)(void *)(scratch + plan->c_at);
 
 	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
 		const int64_t depth = cpu_min(plan->depth, p->k - k0);
 		const int last = k0 + plan->depth >= p->k;
-		struct hn_tile t = {.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)};
+		struct hn_tile t = {
+			.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)};
 
 		pack_b(plan, panels, col0, col1, k0, depth);
 		for (int64_t row = row0; row < row1; row += plan->k->tile_rows) {
@@ -273,7 +278,8 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
-	float *const panels = (float *)(void *)scratch, *const copy = (float *)(void *)(scratch + plan->a_at);
+	float *const panels = (float *)(void *)scratch,
+		     *const copy = (float *)(void *)(scratch + plan->a_at);
 
 	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
 		const int64_t depth = cpu_min(plan->depth, p->k - k0);
@@ -303,8 +309,8 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 }
 
 enum hone_status
-cpu_product_run(struct cpu_device *d, const struct cpu_product *p, uint64_t shared,
-	struct hone_error *err)
+cpu_product_run(
+	struct cpu_device *d, const struct cpu_product *p, uint64_t shared, struct hone_error *err)
 {
 	struct plan plan = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
 	enum hone_status st;

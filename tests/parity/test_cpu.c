@@ -228,7 +228,8 @@ large_cases(struct ops_case c[N_LARGE])
 {
 	static const int32_t long_q[] = {0, 300}, long_kv[] = {0, 2100};
 	static const int32_t shared_q[] = {0, 150, 300}, shared_kv[] = {0, 200, 50, 300};
-	static const int32_t packed_q[] = {0, 301, 303, 520}, packed_kv[] = {0, 301, 301, 303, 303, 520};
+	static const int32_t packed_q[] = {0, 301, 303, 520},
+			     packed_kv[] = {0, 301, 301, 303, 303, 520};
 	const struct hone_attr_attention causal = {
 		.n_heads = 2, .n_kv_heads = 1, .head_dim = 16, .causal = 1, .scale = 0.25};
 	struct hone_attr_attention odd = causal, groups = causal;
@@ -253,7 +254,8 @@ large_cases(struct ops_case c[N_LARGE])
 	c[n++] = product_case("nt stored odd", HONE_MATMUL_NT, 20, 64, 33, true);
 	attention_cases(&c[n], "attention in halves", &causal, 300, 2100, 0, long_q, long_kv, 1);
 	n += 2;
-	attention_cases(&c[n], "attention shared keys", &causal, 300, 300, 0, shared_q, shared_kv, 2);
+	attention_cases(
+		&c[n], "attention shared keys", &causal, 300, 300, 0, shared_q, shared_kv, 2);
 	n += 2;
 	odd.head_dim = 24;
 	odd.window = 90;
@@ -366,7 +368,8 @@ all_cases(int32_t path)
 	}
 	for (size_t i = 0; i < cases.n; i++)
 		for (size_t k = 0; k < 2; k++)
-			wrong += compare(&cpu, &reference, &cases.items[i], types[k], path_names[path]);
+			wrong += compare(
+				&cpu, &reference, &cases.items[i], types[k], path_names[path]);
 	op_cases_fini(&cases);
 	ops_close(&cpu);
 	ops_close(&reference);
@@ -376,8 +379,8 @@ all_cases(int32_t path)
 
 /* One large case on every path that is there; the reference runs once. */
 static int
-compare_paths(const struct test_host *h, const struct ops_device *reference, const struct ops_case *c,
-	int32_t compute)
+compare_paths(const struct test_host *h, const struct ops_device *reference,
+	const struct ops_case *c, int32_t compute)
 {
 	struct ops_data want;
 	char why[OPS_WHY] = "";
