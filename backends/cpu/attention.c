@@ -48,8 +48,10 @@ attention_segment(const struct attention *a, int64_t s)
 {
 	const int64_t q0 = a->q_offsets[s], k0 = a->kv_ranges[2 * s];
 
-	return (struct segment){
-		.q0 = q0, .T = a->q_offsets[s + 1] - q0, .k0 = k0, .U = a->kv_ranges[2 * s + 1] - k0};
+	return (struct segment){.q0 = q0,
+		.T = a->q_offsets[s + 1] - q0,
+		.k0 = k0,
+		.U = a->kv_ranges[2 * s + 1] - k0};
 }
 
 int64_t
@@ -226,7 +228,8 @@ forward_tile(const struct attention *a, const struct segment *s, const struct ke
 		.steps = a->words,
 		.packed = a->words,
 		.b = x->k,
-		.c = x->scores, .ldc = ATTENTION_KEYS};
+		.c = x->scores,
+		.ldc = ATTENTION_KEYS};
 	const struct hn_softmax softmax = {.m = m,
 		.n = n,
 		.scores = x->scores,
@@ -278,8 +281,8 @@ forward_finish(const struct forward *f, const struct segment *s, const struct sp
 			float *lse = (float *)(void *)cpu_at(&f->lse, (s->q0 + i) * a->H + head);
 			float *o = cpu_target(&f->o, (s->q0 + i) * f->o.cols + head * a->K, row);
 
-			a->k->affine(o, x->o + at * a->wide, total > 0 || total != total ? 1 / total : 0.0f,
-				0.0f, a->K);
+			a->k->affine(o, x->o + at * a->wide,
+				total > 0 || total != total ? 1 / total : 0.0f, 0.0f, a->K);
 			cpu_write(a->k, &f->o, (s->q0 + i) * f->o.cols + head * a->K, a->K, o);
 			/* The maximum is kept in units of log 2. */
 			*lse = x->top[at] > -INFINITY || total != total
@@ -357,7 +360,8 @@ cpu_attention(const struct cpu_call *call, struct hone_error *err)
 	attention_open(&f.a, call, 0, 3);
 	space_open(&f.a, &x, NULL);
 	st = cpu_reserve(call->d,
-		(uint64_t)(f.a.q.rows / ATTENTION_ROWS + f.a.S + 1) * sizeof(struct work), x.bytes, err);
+		(uint64_t)(f.a.q.rows / ATTENTION_ROWS + f.a.S + 1) * sizeof(struct work), x.bytes,
+		err);
 	if (st)
 		return st;
 	f.work = (struct work *)(void *)call->d->shared.memory;

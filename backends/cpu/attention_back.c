@@ -28,22 +28,22 @@ struct backward {
 	struct attention a;
 	struct cpu_mat dout, o, lse, dq, dk, dv, dprefix_k, dprefix_v;
 	struct work *work;
-	float *shared;   /* dq of halves */
-	float *prefix;   /* [S, G, P, 2 wide] */
-	float *overlap;  /* [L, G, 2 K] sums of keys that several segments read; or NULL */
+	float *shared;  /* dq of halves */
+	float *prefix;  /* [S, G, P, 2 wide] */
+	float *overlap; /* [L, G, 2 K] sums of keys that several segments read; or NULL */
 	int64_t T_max;
 };
 
 /* A worker's scratch. */
 struct space {
-	float *kt, *vt, *kn;      /* packed: k and v along the head, k along the rows */
-	float *q, *dout;          /* packed along the rows, a block of queries */
-	float *scores, *dp;       /* [ATTENTION_ROWS, KEYS] */
-	float *p_k, *ds_k, *ds;   /* see hn_softmax_back */
+	float *kt, *vt, *kn;    /* packed: k and v along the head, k along the rows */
+	float *q, *dout;        /* packed along the rows, a block of queries */
+	float *scores, *dp;     /* [ATTENTION_ROWS, KEYS] */
+	float *p_k, *ds_k, *ds; /* see hn_softmax_back */
 	float *copy;
-	float *dk, *dv;           /* [KEYS, wide] */
-	float *dq;                /* [group, T_max, wide] */
-	float *lse, *delta;       /* [group, T_max] */
+	float *dk, *dv;     /* [KEYS, wide] */
+	float *dq;          /* [group, T_max, wide] */
+	float *lse, *delta; /* [group, T_max] */
 	uint64_t bytes;
 };
 
@@ -247,7 +247,8 @@ put_queries(const struct backward *f, const struct segment *s, const float *dq, 
 	for (int64_t h = 0; h < a->group; h++)
 		for (int64_t i = 0; i < s->T; i++)
 			a->k->from_f32(
-				cpu_at(&f->dq, (s->q0 + i) * f->dq.cols + (g * a->group + h) * a->K),
+				cpu_at(&f->dq,
+					(s->q0 + i) * f->dq.cols + (g * a->group + h) * a->K),
 				f->dq.dtype, dq + (h * s->T + i) * a->wide, a->K);
 }
 
@@ -312,8 +313,10 @@ sum_prefix(const struct backward *f)
 
 	for (int64_t row = 0; row < a->P; row++) {
 		for (int64_t g = 0; g < a->G; g++) {
-			float *dk = (float *)(void *)cpu_at(&f->dprefix_k, row * a->G * a->K + g * a->K);
-			float *dv = (float *)(void *)cpu_at(&f->dprefix_v, row * a->G * a->K + g * a->K);
+			float *dk = (float *)(void *)cpu_at(
+				&f->dprefix_k, row * a->G * a->K + g * a->K);
+			float *dv = (float *)(void *)cpu_at(
+				&f->dprefix_v, row * a->G * a->K + g * a->K);
 
 			memset(dk, 0, (size_t)a->K * 4);
 			memset(dv, 0, (size_t)a->K * 4);
@@ -369,8 +372,10 @@ list_work(struct backward *f, int64_t *n)
 
 		for (int32_t half = 0; half < halves; half++) {
 			if (f->work)
-				f->work[*n] = (struct work){
-					.s = (int32_t)s, .half = half, .halves = halves, .dq = floats};
+				f->work[*n] = (struct work){.s = (int32_t)s,
+					.half = half,
+					.halves = halves,
+					.dq = floats};
 			if (halves == 2)
 				floats += f->a.H * segment.T * f->a.wide;
 			(*n)++;
@@ -425,8 +430,8 @@ cpu_attention_back(const struct cpu_call *call, struct hone_error *err)
 	prefix = f.a.S * f.a.G * f.a.P * 2 * f.a.wide;
 	overlap = ranges_overlap(&f.a) ? 2 * f.a.key.rows * f.dk.cols : 0;
 	space_open(&f, &x, NULL);
-	st = cpu_reserve(call->d, (uint64_t)(dq + prefix + overlap) * 4 + (uint64_t)n * sizeof *f.work,
-		x.bytes, err);
+	st = cpu_reserve(call->d,
+		(uint64_t)(dq + prefix + overlap) * 4 + (uint64_t)n * sizeof *f.work, x.bytes, err);
 	if (st)
 		return st;
 	f.work = (struct work *)(void *)call->d->shared.memory;

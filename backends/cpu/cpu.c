@@ -294,8 +294,7 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 	const uint8_t *at = (const uint8_t *)commands;
 
 	for (uint32_t i = 0; i < n; i++, at += stride) {
-		const struct cpu_call call = {
-			.d = d, .k = d->k, .c = (const void *)at, .run = run};
+		const struct cpu_call call = {.d = d, .k = d->k, .c = (const void *)at, .run = run};
 		const cpu_op op = cpu_op_find(call.c->op);
 		enum hone_status st;
 
@@ -336,7 +335,8 @@ cpu_create(const struct hone_host *host, const struct hone_instance_info *info, 
 	(void)info;
 	if (!k)
 		return hone_fail(err, HONE_EDEVICE,
-			"[cpu] path = %s: this processor or its operating system lacks it; use auto",
+			"[cpu] path = %s: this processor or its operating system lacks it; use "
+			"auto",
 			name ? name : "auto");
 	cpu = calloc(1, sizeof *cpu);
 	if (!cpu)

@@ -25,6 +25,9 @@ struct hn_tile {
 	const void *b;
 	float *c;
 	int64_t ldc;
+	uint16_t *y;          /* not NULL: the result goes here as bf16, not to c */
+	const uint16_t *plus; /* NULL, or bf16 laid out as y that is added to it */
+	int64_t ldy;
 };
 
 /* n columns (or rows) of k elements from a dense matrix into the layout of a panel w wide;
@@ -64,8 +67,8 @@ struct hn_finish {
 
 /* One tile of attention scores; see leaf_attention.h. */
 struct hn_softmax {
-	int64_t m, n;           /* queries, keys */
-	float *scores;          /* [m, lds], unscaled q k^T; overwritten */
+	int64_t m, n;  /* queries, keys */
+	float *scores; /* [m, lds], unscaled q k^T; overwritten */
 	int64_t lds;
 	const int32_t *low, *high; /* [m] keys [low, high) of this block are seen */
 	float scale, softcap;      /* softcap 0 = none */
@@ -88,7 +91,7 @@ struct hn_softmax_back {
 	const float *lse, *delta; /* [m]: of the forward; sum of do o */
 	int32_t bf16;
 	int32_t pad;
-	void *ds;     /* [m, ldp] rows of the scores' gradient times scale; bf16 only */
+	void *ds; /* [m, ldp] rows of the scores' gradient times scale; bf16 only */
 	int64_t ldp;
 	float *p_k, *ds_k; /* K order: f32 [m, ldk], bf16 [m / 2, ldk] pairs along m */
 	int64_t ldk;       /* words */
@@ -117,9 +120,9 @@ struct hn_keep {
 struct hn_adamw {
 	float *p, *m, *v;
 	const float *g;
-	float factor, decay; /* of g; of p: 1 - lr wd */
+	float factor, decay;              /* of g; of p: 1 - lr wd */
 	float beta1, gain1, beta2, gain2; /* gain = 1 - beta */
-	float step, root, eps; /* lr / bias1, 1 / sqrt(bias2) */
+	float step, root, eps;            /* lr / bias1, 1 / sqrt(bias2) */
 };
 
 struct hn_cpu_kernels {
@@ -167,7 +170,6 @@ struct hn_cpu_kernels {
 	void (*adamw)(const struct hn_adamw *u, int64_t n);
 };
 
-extern const struct hn_cpu_kernels hn_cpu_avx512_bf16, hn_cpu_avx512, hn_cpu_avx2,
-	hn_cpu_portable;
+extern const struct hn_cpu_kernels hn_cpu_avx512_bf16, hn_cpu_avx512, hn_cpu_avx2, hn_cpu_portable;
 
 #endif

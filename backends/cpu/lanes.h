@@ -260,7 +260,8 @@ LANE vf
 v_exp2_low(vf x)
 {
 #ifdef HN_AVX512
-	const vf n = (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	const vf n =
+		(vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
 	const vf magic = v_set(12582912.0f), n = (x + magic) - magic;
 #endif
@@ -329,20 +330,35 @@ v_log(vf x)
 	return v_select((x != x) | (x == v_set(INFINITY)), x, y);
 }
 
+/* a / b for b in [1, 1e30]: an estimate of 1 / b and one step of Newton where dividing costs
+ * more than the rest of a function. */
+LANE vf
+v_ratio(vf a, vf b)
+{
+#ifdef HN_AVX512
+	const vf r = (vf)_mm512_rcp14_ps((__m512)b);
+
+	return a * v_fma(r, v_fma(-b, r, v_set(1.0f)), r);
+#else
+	return a / b;
+#endif
+}
+
 /* 1 / (1 + e^-x), from the side where nothing cancels. */
 LANE vf
 v_sigmoid(vf x)
 {
 	const vf e = v_exp_low(-v_abs(x));
 
-	return v_select(x < v_set(0.0f), e, v_set(1.0f)) / (v_set(1.0f) + e);
+	return v_ratio(v_select(x < v_set(0.0f), e, v_set(1.0f)), v_set(1.0f) + e);
 }
 
 /* The same and its complement, 1 / (1 + e^x). */
 LANE vf
 v_sigmoid_both(vf x, vf *other)
 {
-	const vf e = v_exp_low(-v_abs(x)), r = v_set(1.0f) / (v_set(1.0f) + e), er = e * r;
+	const vf e = v_exp_low(-v_abs(x)), r = v_ratio(v_set(1.0f), v_set(1.0f) + e);
+	const vf er = e * r;
 
 	*other = v_select(x < v_set(0.0f), r, er);
 	return v_select(x < v_set(0.0f), er, r);
@@ -353,7 +369,7 @@ v_tanh(vf x)
 {
 	const vf one = v_set(1.0f), a = v_abs(x), z = x * x;
 	const vf e = v_exp_low(v_set(-2.0f) * a);
-	const vf far = (one - e) / (one + e);
+	const vf far = v_ratio(one - e, one + e);
 	const vf signed_far = (vf)((vi)far | ((vi)x & (vi)v_set(-0.0f)));
 	vf p = v_set(-5.70498872745e-3f);
 
@@ -370,8 +386,8 @@ v_tanh(vf x)
 LANE vf
 v_phi(vf x)
 {
-	const vf z = v_abs(x) * v_set(0.70710678f);
-	const vf t = v_set(1.0f) / v_fma(z, v_set(0.5f), v_set(1.0f));
+	const vf z = v_min(v_set(1e15f), v_abs(x) * v_set(0.70710678f));
+	const vf t = v_ratio(v_set(1.0f), v_fma(z, v_set(0.5f), v_set(1.0f)));
 	vf p = v_set(0.17087277f), half;
 
 	p = v_fma(p, t, v_set(-0.82215223f));

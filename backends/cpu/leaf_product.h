@@ -36,27 +36,43 @@ madd_bf16(vf acc, const float *a, vf b)
 	int32_t pair;
 
 	memcpy(&pair, a, sizeof pair);
-	return (vf)_mm512_dpbf16_ps(
-		(__m512)acc, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)b);
+	return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)b);
 }
 #endif
+
+/* acc as bf16, plus what is added to it. */
+LANE void
+tile_to_bf16(const int m, const int nv, const struct hn_tile *t, vf acc[HN_TILE_ROWS][2])
+{
+#pragma GCC unroll 12
+	for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++) {
+			const int64_t at = r * t->ldy + j * HN_LANES;
+
+			if (t->plus)
+				acc[r][j] += v_from_bf16(t->plus + at);
+			v_to_bf16(t->y + at, acc[r][j]);
+		}
+}
 
 /* One tile; m, nv, order and bf16 are constants at every call, so that the loops unroll.
  * `steps` counts 32-bit words along k.  Row pointers come in threes off one base so that
  * they fit the general registers; the empty asm keeps the compiler from undoing that. */
 LANE void
-tile_body(const int m, const int nv, const int order, const int bf16, int64_t steps,
-	const float *a, int64_t lda, const float *b, float *c, int64_t ldc, int add)
+tile_body(const int m, const int nv, const int order, const int bf16, const struct hn_tile *t)
 {
+	const int64_t steps = t->steps, lda = t->lda, ldc = t->ldc;
+	const float *a = t->a, *b = t->b, *base[HN_TILE_ROWS / 3];
+	float *const c = t->c;
 	vf acc[HN_TILE_ROWS][2];
-	const float *base[HN_TILE_ROWS / 3];
 	int64_t stride = lda;
 
 #pragma GCC unroll 12
 	for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
 		for (int j = 0; j < nv; j++)
-			acc[r][j] = add ? v_load(c + r * ldc + j * HN_LANES) : v_set(0.0f);
+			acc[r][j] = t->add ? v_load(c + r * ldc + j * HN_LANES) : v_set(0.0f);
 #pragma GCC unroll 4
 	for (int i = 0; i < HN_TILE_ROWS / 3; i++)
 		base[i] = a + 3 * i * lda;
@@ -70,9 +86,8 @@ tile_body(const int m, const int nv, const int order, const int bf16, int64_t st
 			col[j] = v_load(b + j * HN_LANES);
 #pragma GCC unroll 12
 		for (int r = 0; r < m; r++) {
-			const float *p = order == TILE_K_ORDER
-				? a + r
-				: base[r / 3] + (r % 3) * stride;
+			const float *p =
+				order == TILE_K_ORDER ? a + r : base[r / 3] + (r % 3) * stride;
 #pragma GCC unroll 2
 			for (int j = 0; j < nv; j++) {
 #ifdef HN_BF16
@@ -93,19 +108,22 @@ tile_body(const int m, const int nv, const int order, const int bf16, int64_t st
 				base[i]++;
 		}
 	}
+	(void)bf16;
+	if (order == TILE_ROW_ORDER && t->y) {
+		tile_to_bf16(m, nv, t, acc);
+		return;
+	}
 #pragma GCC unroll 12
 	for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
 		for (int j = 0; j < nv; j++)
 			v_store(c + r * ldc + j * HN_LANES, acc[r][j]);
-	(void)bf16;
 }
 
 /* The tile with `m` rows; a switch, so that every count of rows is straight-line code. */
-#define TILE_CASE(rows)                                                                        \
-	case rows:                                                                             \
-		tile_body(rows, nv, order, bf16, t->steps, t->a, t->lda, t->b, t->c, t->ldc,   \
-			t->add);                                                               \
+#define TILE_CASE(rows)                                                                            \
+	case rows:                                                                                 \
+		tile_body(rows, nv, order, bf16, t);                                               \
 		break
 
 LANE void
@@ -139,7 +157,7 @@ tile_row_order(const struct hn_tile *t)
 		tile_rows(1, TILE_ROW_ORDER, 1, t);
 	else
 #endif
-	if (t->w > HN_LANES)
+		if (t->w > HN_LANES)
 		tile_rows(2, TILE_ROW_ORDER, 0, t);
 	else
 		tile_rows(1, TILE_ROW_ORDER, 0, t);
@@ -155,291 +173,10 @@ tile_k_order(const struct hn_tile *t)
 		tile_rows(1, TILE_K_ORDER, 1, t);
 	else
 #endif
-	if (t->w > HN_LANES)
+		if (t->w > HN_LANES)
 		tile_rows(2, TILE_K_ORDER, 0, t);
 	else
 		tile_rows(1, TILE_K_ORDER, 0, t);
-}
-
-/* ---- Packing ---- */
-
-/* HN_LANES halves; the first n, the others 0. */
-LANE vh
-load_halves(const uint16_t *p, int64_t n)
-{
-#ifdef HN_AVX512
-	return (vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1u), p);
-#else
-	vh h = {0};
-
-	memcpy(&h, p, (size_t)n * 2);
-	return h;
-#endif
-}
-
-/* HN_LANES elements of any dense type as f32; the first n, the others 0. */
-LANE vf
-load_any(const void *p, int32_t dtype, int64_t at, int64_t n)
-{
-	uint16_t part[HN_LANES];
-	const uint16_t *h = (const uint16_t *)p + at;
-	vh some;
-
-	if (dtype == HONE_DTYPE_F32)
-		return n == HN_LANES ? v_load((const float *)p + at)
-				     : v_load_n((const float *)p + at, n);
-	if (n < HN_LANES) {
-		some = load_halves(h, n);
-		memcpy(part, &some, sizeof some);
-		h = part;
-	}
-	return dtype == HONE_DTYPE_BF16 ? v_from_bf16(h) : v_from_f16(h);
-}
-
-/* The bf16 bits of HN_LANES elements in the low halves of 32-bit words. */
-LANE vu
-load_bf16_bits(const void *p, int32_t dtype, int64_t at, int64_t n)
-{
-	uint16_t part[HN_LANES];
-	vh h;
-
-	if (dtype == HONE_DTYPE_BF16 && n == HN_LANES) {
-		memcpy(&h, (const uint16_t *)p + at, sizeof h);
-	} else if (dtype == HONE_DTYPE_BF16) {
-		h = load_halves((const uint16_t *)p + at, n);
-	} else {
-		v_to_bf16(part, load_any(p, dtype, at, n));
-		memcpy(&h, part, sizeof h);
-	}
-	return v_widen(h);
-}
-
-/* 32-bit words k of one row: f32 elements [k, k + n), or bf16 pairs of elements
- * [2k, 2k + 2n) of which only those below `limit` exist. */
-LANE vf
-row_words(const int bf16, const uint8_t *row, int32_t dtype, int64_t word, int64_t limit)
-{
-	uint16_t pair[2 * HN_LANES];
-	vf v;
-	int64_t n;
-
-	if (!bf16) {
-		n = limit - word < HN_LANES ? limit - word : HN_LANES;
-		return load_any(row, dtype, word, n);
-	}
-	n = limit - 2 * word < 2 * HN_LANES ? limit - 2 * word : 2 * HN_LANES;
-	if (dtype == HONE_DTYPE_BF16 && n == 2 * HN_LANES) {
-		memcpy(&v, row + 4 * word, sizeof v);
-		return v;
-	}
-	memset(pair, 0, sizeof pair);
-	if (dtype == HONE_DTYPE_BF16) {
-		memcpy(pair, row + 4 * word, (size_t)n * 2);
-	} else {
-		for (int64_t i = 0; i < n; i += HN_LANES)
-			v_to_bf16(pair + i, load_any(row, dtype, 2 * word + i,
-				n - i < HN_LANES ? n - i : HN_LANES));
-	}
-	memcpy(&v, pair, sizeof v);
-	return v;
-}
-
-/* Lanes of a and b in turn: the lower halves, the upper halves. */
-LANE vf
-zip_low(vf a, vf b)
-{
-#if HN_LANES == 16
-	return __builtin_shufflevector(
-		a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-#elif HN_LANES == 8
-	return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-#else
-	return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-#endif
-}
-
-LANE vf
-zip_high(vf a, vf b)
-{
-#if HN_LANES == 16
-	return __builtin_shufflevector(
-		a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif HN_LANES == 8
-	return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-	return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-}
-
-/* Transposes a square of words: log2(lanes) perfect shuffles of the rows. */
-LANE void
-transpose(vf v[HN_LANES])
-{
-	vf t[HN_LANES];
-
-#pragma GCC unroll 4
-	for (int n = HN_LANES; n > 1; n /= 2) {
-#pragma GCC unroll 8
-		for (int i = 0; i < HN_LANES / 2; i++) {
-			t[2 * i] = zip_low(v[i], v[i + HN_LANES / 2]);
-			t[2 * i + 1] = zip_high(v[i], v[i + HN_LANES / 2]);
-		}
-#pragma GCC unroll 16
-		for (int i = 0; i < HN_LANES; i++)
-			v[i] = t[i];
-	}
-}
-
-/* Packs b for a product along its rows (NT): column j of the panel is row j of b. */
-LANE void
-pack_rows_as_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
-{
-	const int64_t words = bf16 ? (p->k + 1) / 2 : p->k;
-	const int64_t row_bytes = p->ld * hone_dtype_bytes(dtype);
-
-	for (int64_t j = 0; j < p->w; j += HN_LANES) {
-		for (int64_t word = 0; word < words; word += HN_LANES) {
-			const int64_t n = words - word < HN_LANES ? words - word : HN_LANES;
-			float *out = (float *)p->out + word * p->w + j;
-			vf v[HN_LANES];
-
-#pragma GCC unroll 16
-			for (int i = 0; i < HN_LANES; i++)
-				v[i] = j + i < p->n
-					? row_words(bf16, (const uint8_t *)p->in + (j + i) * row_bytes,
-						  dtype, word, p->k)
-					: v_set(0.0f);
-			transpose(v);
-			if (n == HN_LANES) {
-#pragma GCC unroll 16
-				for (int i = 0; i < HN_LANES; i++)
-					v_store(out + i * p->w, v[i]);
-				continue;
-			}
-			for (int64_t i = 0; i < n; i++)
-				v_store(out + i * p->w, v[i]);
-		}
-	}
-}
-
-/* Words of HN_LANES columns at one step of k: f32 of row k, or the pair of rows. */
-LANE vf
-column_words(const int bf16, const uint8_t *row, int64_t row_bytes, int32_t dtype, int64_t at,
-	int64_t n, int second)
-{
-	vu low, high;
-
-	if (!bf16)
-		return load_any(row, dtype, at, n);
-	low = load_bf16_bits(row, dtype, at, n);
-	if (!second)
-		return (vf)low;
-	high = load_bf16_bits(row + row_bytes, dtype, at, n);
-	return (vf)(low | (high << 16));
-}
-
-#define PACK_STEPS 16 /* steps of one panel before the next: its rows are in L1 by then */
-
-/* Steps [from, to) of one panel, columns [j, j + w). */
-LANE void
-pack_steps(const int bf16, const int32_t dtype, const struct hn_pack *p, float *out, int64_t j,
-	int64_t from, int64_t to)
-{
-	const int64_t row_bytes = p->ld * hone_dtype_bytes(dtype), step = bf16 ? 2 : 1;
-	const int64_t paired = bf16 ? p->k / 2 : p->k; /* steps before a last single row */
-	const uint8_t *row = (const uint8_t *)p->in + from * step * row_bytes;
-
-	out += from * p->w;
-	for (int64_t k = from; k < to; k++, row += step * row_bytes, out += p->w) {
-		if (p->w == 2 * HN_LANES && p->n - j >= p->w && k < paired) {
-			v_store(out, column_words(bf16, row, row_bytes, dtype, j, HN_LANES, 1));
-			v_store(out + HN_LANES,
-				column_words(bf16, row, row_bytes, dtype, j + HN_LANES, HN_LANES, 1));
-			continue;
-		}
-		for (int64_t i = 0; i < p->w; i += HN_LANES) {
-			const int64_t w = p->w - i < HN_LANES ? p->w - i : HN_LANES;
-			const int64_t rest = p->n - j - i;
-			const int64_t n = rest < 0 ? 0 : rest < w ? rest : w;
-
-			v_store_n(out + i,
-				column_words(bf16, row, row_bytes, dtype, j + i, n, k < paired), w);
-		}
-	}
-}
-
-/* Packs b for a product along its columns (NN, TN): column j of the panels is column j of b.
- * Some rows at a time are spread over all panels: whole rows are read in memory's order,
- * and the panels, which lie a multiple of 4 KiB apart, do not evict each other from L1. */
-LANE void
-pack_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
-{
-	const int64_t steps = bf16 ? (p->k + 1) / 2 : p->k;
-
-	for (int64_t k = 0; k < steps; k += PACK_STEPS) {
-		const int64_t to = steps - k < PACK_STEPS ? steps : k + PACK_STEPS;
-		float *panel = p->out;
-
-		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * steps)
-			pack_steps(bf16, dtype, p, panel, j, k, to);
-	}
-}
-
-/* Copies n rows of k elements in the compute type, rows `w` words apart, tails zeroed. */
-LANE void
-pack_plain(const int bf16, const struct hn_pack *p)
-{
-	const int64_t words = bf16 ? (p->k + 1) / 2 : p->k;
-	const int64_t row_bytes = p->ld * hone_dtype_bytes(p->dtype);
-
-	for (int64_t i = 0; i < p->n; i++) {
-		const uint8_t *row = (const uint8_t *)p->in + i * row_bytes;
-		float *out = (float *)p->out + i * p->w;
-
-		for (int64_t word = 0; word < words; word += HN_LANES) {
-			const vf v = row_words(bf16, row, p->dtype, word, p->k);
-
-			if (words - word >= HN_LANES)
-				v_store(out + word, v);
-			else
-				v_store_n(out + word, v, words - word);
-		}
-	}
-}
-
-static void
-pack_nt(const struct hn_pack *p)
-{
-	if (p->bf16 && p->dtype == HONE_DTYPE_BF16)
-		pack_rows_as_columns(1, HONE_DTYPE_BF16, p);
-	else if (p->bf16)
-		pack_rows_as_columns(1, p->dtype, p);
-	else if (p->dtype == HONE_DTYPE_F32)
-		pack_rows_as_columns(0, HONE_DTYPE_F32, p);
-	else
-		pack_rows_as_columns(0, p->dtype, p);
-}
-
-static void
-pack_nn(const struct hn_pack *p)
-{
-	if (p->bf16 && p->dtype == HONE_DTYPE_BF16)
-		pack_columns(1, HONE_DTYPE_BF16, p);
-	else if (p->bf16)
-		pack_columns(1, p->dtype, p);
-	else if (p->dtype == HONE_DTYPE_F32)
-		pack_columns(0, HONE_DTYPE_F32, p);
-	else
-		pack_columns(0, p->dtype, p);
-}
-
-static void
-pack_copy(const struct hn_pack *p)
-{
-	if (p->bf16)
-		pack_plain(1, p);
-	else
-		pack_plain(0, p);
 }
 
 /* ---- Thin products ---- */
@@ -615,7 +352,7 @@ thin(const struct hn_thin *t)
 		thin_strips(1, t->dtype, t);
 	else
 #endif
-	if (t->dtype == HONE_DTYPE_F32)
+		if (t->dtype == HONE_DTYPE_F32)
 		thin_strips(0, HONE_DTYPE_F32, t);
 	else
 		thin_strips(0, t->dtype, t);
@@ -656,8 +393,8 @@ finish_rows(const int to_bf16, const int add, const struct hn_finish *f)
 				v += load_any(f->c, HONE_DTYPE_BF16, at, n);
 			else if (add == ADD_ANY)
 				v += load_any(f->c, f->c_dtype, at, n);
-			store_any(f->y, to_bf16 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32, i * f->ldy + j, v,
-				n);
+			store_any(f->y, to_bf16 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32, i * f->ldy + j,
+				v, n);
 		}
 	}
 }

@@ -4,8 +4,10 @@
  * Included by path_*.c inside its compile target, after every system header.
  */
 #include "lanes.h"
+#include "leaf_pack.h"
 #include "leaf_product.h"
 #include "leaf_attention.h"
+#include "leaf_unary.h"
 #include "leaf_rows.h"
 
 const struct hn_cpu_kernels HN_TABLE = {

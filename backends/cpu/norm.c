@@ -184,10 +184,8 @@ bias_row(const void *ctx, int64_t row, int64_t at, int64_t n, float *out)
 enum hone_status
 cpu_rms_norm_weight_back(const struct cpu_call *call, struct hone_error *err)
 {
-	struct norm f = {.call = call,
-		.dy = cpu_in(call, 0),
-		.x = cpu_in(call, 1),
-		.rstd = cpu_in(call, 2)};
+	struct norm f = {
+		.call = call, .dy = cpu_in(call, 0), .x = cpu_in(call, 1), .rstd = cpu_in(call, 2)};
 	const struct cpu_sums dw = {.call = call,
 		.ctx = &f,
 		.row = weight_row,

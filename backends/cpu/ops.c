@@ -17,6 +17,29 @@ struct op_row {
 	enum hone_status (*check)(const struct hone_command *c, struct hone_error *err);
 };
 
+static int
+fits_letter(const struct hone_operand *o, char letter)
+{
+	const int32_t t = o->dtype;
+
+	if (o->rank > HONE_MAX_RANK)
+		return 0;
+	if (o->storage)
+		return letter == 'w' && o->storage->n_parts <= CPU_PARTS_MAX;
+	switch (letter) {
+	case 's':
+		return t == HONE_DTYPE_F32;
+	case 'i':
+		return t == HONE_DTYPE_I32;
+	case 'c':
+		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16;
+	case 'a':
+		return t != HONE_DTYPE_F64 && hone_dtype_bytes(t) > 0;
+	default:
+		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16 || t == HONE_DTYPE_F16;
+	}
+}
+
 static enum hone_status
 check_matmul(const struct hone_command *c, struct hone_error *err)
 {
@@ -25,7 +48,8 @@ check_matmul(const struct hone_command *c, struct hone_error *err)
 	if (attr->form < HONE_MATMUL_NT || attr->form > HONE_MATMUL_TN)
 		return hone_fail(err, HONE_EUNSUPPORTED, "matmul has no form %d", attr->form);
 	if (attr->form != HONE_MATMUL_TN && c->flags & HONE_COMMAND_ACCUMULATE)
-		return hone_fail(err, HONE_EUNSUPPORTED, "matmul nt and nn do not add to their output");
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "matmul nt and nn do not add to their output");
 	if (attr->form == HONE_MATMUL_TN && (c->in[1].storage || c->out[0].dtype != HONE_DTYPE_F32))
 		return hone_fail(err, HONE_EUNSUPPORTED,
 			"matmul tn reads dense operands and writes f32 on cpu");
@@ -48,10 +72,18 @@ check_binary(const struct hone_command *c, struct hone_error *err)
 	const struct hone_attr_binary *attr = c->attr;
 
 	if (attr->kind < HONE_BINARY_ADD || attr->kind > HONE_BINARY_EQUAL)
-		return hone_fail(err, HONE_EUNSUPPORTED, "binary has no kind %d on cpu", attr->kind);
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "binary has no kind %d on cpu", attr->kind);
+	if (!fits_letter(&c->in[0], 'f') || !fits_letter(&c->in[1], 'f')) {
+		if (attr->kind < HONE_BINARY_LESS || c->in[0].dtype != HONE_DTYPE_I32 ||
+			c->in[1].dtype != HONE_DTYPE_I32 || c->out[0].dtype != HONE_DTYPE_F32)
+			return hone_fail(err, HONE_EUNSUPPORTED, "binary of %s and %s on cpu",
+				hone_dtype_name(c->in[0].dtype), hone_dtype_name(c->in[1].dtype));
+	}
 	if (cpu_beside(&c->in[0], &c->in[1]) == CPU_BESIDE_NEITHER)
 		return hone_fail(err, HONE_EUNSUPPORTED,
-			"binary: the second operand has neither the first's shape nor that of a row, "
+			"binary: the second operand has neither the first's shape nor that of a "
+			"row, "
 			"a column or a scalar of it");
 	return HONE_OK;
 }
@@ -62,7 +94,8 @@ check_cast(const struct hone_command *c, struct hone_error *err)
 	const struct hone_attr_cast *attr = c->attr;
 
 	if (attr->dtype != c->out[0].dtype)
-		return hone_fail(err, HONE_EUNSUPPORTED, "the output is not of the attribute's type");
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "the output is not of the attribute's type");
 	return HONE_OK;
 }
 
@@ -83,7 +116,8 @@ check_rope(const struct hone_command *c, struct hone_error *err)
 	const struct hone_attr_rope *attr = c->attr;
 
 	if (attr->layout != HONE_ROPE_HALVES && attr->layout != HONE_ROPE_INTERLEAVED)
-		return hone_fail(err, HONE_EUNSUPPORTED, "rope has no layout %d on cpu", attr->layout);
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "rope has no layout %d on cpu", attr->layout);
 	if (attr->head_dim < 1 || hone_operand_row_elems(&c->in[0]) % attr->head_dim ||
 		hone_operand_row_elems(&c->in[1]) > attr->head_dim)
 		return hone_fail(err, HONE_EUNSUPPORTED,
@@ -108,7 +142,8 @@ check_attention(const struct hone_command *c, struct hone_error *err)
 		hone_operand_row_elems(&c->in[q]) != attr->n_heads * attr->head_dim ||
 		hone_operand_row_elems(&c->in[q + 1]) != attr->n_kv_heads * attr->head_dim)
 		return hone_fail(err, HONE_EUNSUPPORTED,
-			"attention: %lld heads over %lld of %lld columns do not fit q and k, or are "
+			"attention: %lld heads over %lld of %lld columns do not fit q and k, or "
+			"are "
 			"wider than %d",
 			(long long)attr->n_heads, (long long)attr->n_kv_heads,
 			(long long)attr->head_dim, CPU_HEAD_DIM_MAX);
@@ -146,20 +181,16 @@ static const struct op_row table[] = {
 	{HONE_OP_UNARY, sizeof(struct hone_attr_unary), 0, "f", "f", cpu_unary, check_unary},
 	{HONE_OP_UNARY_BACK, sizeof(struct hone_attr_unary), 0, "ff", "f", cpu_unary_back,
 		check_unary},
-	{HONE_OP_BINARY, sizeof(struct hone_attr_binary), 0, "ff", "f", cpu_binary, check_binary},
+	{HONE_OP_BINARY, sizeof(struct hone_attr_binary), 0, "aa", "f", cpu_binary, check_binary},
 	{HONE_OP_SCALE, sizeof(struct hone_attr_scale), 0, "f", "f", cpu_scale, NULL},
 	{HONE_OP_CAST, sizeof(struct hone_attr_cast), 0, "a", "a", cpu_cast, check_cast},
 	{HONE_OP_FILL, sizeof(struct hone_attr_scale), 0, "?a", "a", cpu_fill, NULL},
 	{HONE_OP_RMS_NORM, sizeof(struct hone_attr_norm), 0, "ff", "fs", cpu_rms_norm, NULL},
-	{HONE_OP_RMS_NORM_BACK, 0, 0, "fffs", "f", cpu_rms_norm_back,
-		NULL},
-	{HONE_OP_RMS_NORM_WEIGHT_BACK, 0, 1, "ffs", "s",
-		cpu_rms_norm_weight_back, NULL},
+	{HONE_OP_RMS_NORM_BACK, 0, 0, "fffs", "f", cpu_rms_norm_back, NULL},
+	{HONE_OP_RMS_NORM_WEIGHT_BACK, 0, 1, "ffs", "s", cpu_rms_norm_weight_back, NULL},
 	{HONE_OP_LAYER_NORM, sizeof(struct hone_attr_norm), 0, "fff", "fss", cpu_layer_norm, NULL},
-	{HONE_OP_LAYER_NORM_BACK, 0, 0, "fffss", "f",
-		cpu_layer_norm_back, NULL},
-	{HONE_OP_LAYER_NORM_WEIGHT_BACK, 0, 1, "ffss", "ss",
-		cpu_layer_norm_weight_back, NULL},
+	{HONE_OP_LAYER_NORM_BACK, 0, 0, "fffss", "f", cpu_layer_norm_back, NULL},
+	{HONE_OP_LAYER_NORM_WEIGHT_BACK, 0, 1, "ffss", "ss", cpu_layer_norm_weight_back, NULL},
 	{HONE_OP_ROPE_TABLE, sizeof(struct hone_attr_rope_table), 0, "i", "s", cpu_rope_table,
 		check_rope_table},
 	{HONE_OP_ROPE, sizeof(struct hone_attr_rope), 0, "ff", "f", cpu_rope, check_rope},
@@ -208,29 +239,6 @@ cpu_op_find(uint32_t op)
 	return row ? row->run : NULL;
 }
 
-static int
-fits_letter(const struct hone_operand *o, char letter)
-{
-	const int32_t t = o->dtype;
-
-	if (o->rank > HONE_MAX_RANK)
-		return 0;
-	if (o->storage)
-		return letter == 'w' && o->storage->n_parts <= CPU_PARTS_MAX;
-	switch (letter) {
-	case 's':
-		return t == HONE_DTYPE_F32;
-	case 'i':
-		return t == HONE_DTYPE_I32;
-	case 'c':
-		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16;
-	case 'a':
-		return t != HONE_DTYPE_F64 && hone_dtype_bytes(t) > 0;
-	default:
-		return t == HONE_DTYPE_F32 || t == HONE_DTYPE_BF16 || t == HONE_DTYPE_F16;
-	}
-}
-
 static enum hone_status
 check_letters(const char *letters, const struct hone_operand *operands, uint32_t n,
 	const char *what, struct hone_error *err)
@@ -247,7 +255,8 @@ check_letters(const char *letters, const struct hone_operand *operands, uint32_t
 		}
 		letter = *at == '*' ? at[-1] : *at;
 		if (!letter)
-			return hone_fail(err, HONE_EUNSUPPORTED, "cpu does not know %s %u", what, i);
+			return hone_fail(
+				err, HONE_EUNSUPPORTED, "cpu does not know %s %u", what, i);
 		if (*at != '*')
 			at++;
 		if (operands[i].rank == 0 && optional)
@@ -255,8 +264,9 @@ check_letters(const char *letters, const struct hone_operand *operands, uint32_t
 		if (operands[i].rank == 0 || !fits_letter(&operands[i], letter))
 			return hone_fail(err, HONE_EUNSUPPORTED, "%s %u is %s on cpu", what, i,
 				operands[i].rank == 0 ? "absent"
-				: operands[i].storage ? "a stored weight, which has to be decoded first"
-						      : hone_dtype_name(operands[i].dtype));
+					: operands[i].storage
+					? "a stored weight, which has to be decoded first"
+					: hone_dtype_name(operands[i].dtype));
 	}
 	if (*at && *at != '?' && *at != '*')
 		return hone_fail(err, HONE_EUNSUPPORTED, "%s %u is absent", what, n);
@@ -273,13 +283,14 @@ cpu_op_check(const struct hone_command *c, struct hone_error *err)
 		return hone_fail(err, HONE_EUNSUPPORTED, "cpu does not know operation %u", c->op);
 	if (c->attr_size > row->attr_size)
 		return hone_fail(err, HONE_EUNSUPPORTED,
-			"operation %u has %u bytes of attributes, cpu knows %u", c->op, c->attr_size,
-			row->attr_size);
+			"operation %u has %u bytes of attributes, cpu knows %u", c->op,
+			c->attr_size, row->attr_size);
 	if (c->attr_size < row->attr_size)
-		return hone_fail(err, HONE_EUNSUPPORTED, "operation %u lacks its attributes", c->op);
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "operation %u lacks its attributes", c->op);
 	if (c->flags & ~(row->accumulates ? (uint32_t)HONE_COMMAND_ACCUMULATE : 0u))
-		return hone_fail(err, HONE_EUNSUPPORTED, "operation %u does not know flags %u", c->op,
-			c->flags);
+		return hone_fail(err, HONE_EUNSUPPORTED, "operation %u does not know flags %u",
+			c->op, c->flags);
 	st = check_letters(row->in, c->in, c->n_in, "input", err);
 	if (st == HONE_OK)
 		st = check_letters(row->out, c->out, c->n_out, "output", err);

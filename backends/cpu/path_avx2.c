@@ -1,6 +1,7 @@
 /*
  * path_avx2.c - the kernels for AVX2 with FMA; bf16 is widened to f32 while it is packed.
  */
+#ifdef __x86_64__
 #include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
@@ -25,4 +26,7 @@
 #include "leaf_table.h"
 #ifdef __clang__
 #pragma clang attribute pop
+#endif
+#else
+typedef int hn_cpu_no_avx2; /* a translation unit may not be empty */
 #endif

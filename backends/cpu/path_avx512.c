@@ -1,6 +1,7 @@
 /*
  * path_avx512.c - the kernels for AVX-512; bf16 is widened to f32 while it is packed.
  */
+#ifdef __x86_64__
 #include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
@@ -18,11 +19,16 @@
 
 /* The target covers what follows: these two compilers spell it differently. */
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(                                                                      \
+	__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))),               \
+	apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 #endif
 #include "leaf_table.h"
 #ifdef __clang__
 #pragma clang attribute pop
+#endif
+#else
+typedef int hn_cpu_no_avx512; /* a translation unit may not be empty */
 #endif

@@ -1,7 +1,6 @@
 /*
- * path_portable.c - the kernels in the baseline of x86-64 (SSE2), four lanes.
+ * path_portable.c - the kernels without intrinsics: four lanes, SSE2 on x86-64's baseline.
  */
-#include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

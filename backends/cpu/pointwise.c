@@ -158,8 +158,7 @@ copy_piece(void *ctx, int64_t i, int32_t worker)
 	const int64_t at = i * HN_CPU_PIECE, n = cpu_min(HN_CPU_PIECE, f->n - at);
 
 	(void)worker;
-	memmove(cpu_at(&f->y, at), cpu_at(&f->x, at),
-		(size_t)(n * hone_dtype_bytes(f->x.dtype)));
+	memmove(cpu_at(&f->y, at), cpu_at(&f->x, at), (size_t)(n * hone_dtype_bytes(f->x.dtype)));
 }
 
 /* Integers beyond 2^24 between integer types go through f32 only when they are narrowed to
@@ -196,11 +195,12 @@ cpu_beside(const struct hone_operand *a, const struct hone_operand *b)
 		return CPU_BESIDE_FULL;
 	if (!b->space && b->dim[0] == 1 && n == 1)
 		return CPU_BESIDE_SCALAR;
-	if (same_rows(a, b) && b->rank > 1 && n == 1)
+	if (same_rows(a, b) && (b->rank > 1 || b->space) && n == 1)
 		return CPU_BESIDE_COLUMN;
 	if (!b->space && ((b->rank == 1 && b->dim[0] == D) || (b->dim[0] == 1 && n == D)))
 		return CPU_BESIDE_ROW;
-	return CPU_BESIDE_NEITHER;
+	/* A static vector is a row where it can be one, else a column. */
+	return same_rows(a, b) && n == 1 ? CPU_BESIDE_COLUMN : CPU_BESIDE_NEITHER;
 }
 
 struct by_row {
@@ -232,8 +232,32 @@ by_row_piece(void *ctx, int64_t i, int32_t worker)
 			if (row)
 				k->binary(f->kind, y, x, row, n);
 			else
-				k->binary_scalar(f->kind, y, x, cpu_read(k, &f->b, r, 1, one)[0], n);
+				k->binary_scalar(
+					f->kind, y, x, cpu_read(k, &f->b, r, 1, one)[0], n);
 			cpu_write(k, &f->y, at, n, y);
+		}
+	}
+}
+
+/* Comparisons of whole numbers, exact beyond 2^24: identities of examples, labels. */
+static void
+compare_whole(const struct by_row *f, enum cpu_beside how)
+{
+	const int32_t *a = (const int32_t *)(const void *)f->a.p;
+	const int32_t *b = (const int32_t *)(const void *)f->b.p;
+	float *y = (float *)(void *)f->y.p;
+
+	for (int64_t r = 0; r < f->a.rows; r++) {
+		for (int64_t j = 0; j < f->a.cols; j++) {
+			const int64_t at = r * f->a.cols + j;
+			const int32_t right = b[how == CPU_BESIDE_FULL ? at
+					: how == CPU_BESIDE_ROW        ? j
+					: how == CPU_BESIDE_COLUMN     ? r
+								       : 0];
+
+			y[at] = (f->kind == HONE_BINARY_LESS ? a[at] < right : a[at] == right)
+				? 1.0f
+				: 0.0f;
 		}
 	}
 }
@@ -258,6 +282,10 @@ cpu_binary(const struct cpu_call *call, struct hone_error *err)
 	(void)err;
 	if (a.rows == 0)
 		return HONE_OK;
+	if (a.dtype == HONE_DTYPE_I32) {
+		compare_whole(&by_row, how);
+		return HONE_OK;
+	}
 	if (how == CPU_BESIDE_SCALAR) {
 		flat.alpha = cpu_read(call->k, &b, 0, 1, one)[0];
 		flat.block = binary_scalar_block;

@@ -46,9 +46,9 @@ struct plan {
 	const struct cpu_device *d;
 	const struct hn_cpu_kernels *k;
 	int32_t bf16, direct;
-	int64_t rows, cols, depth; /* of a block; depth is even */
-	int64_t n_rows, n_cols;    /* blocks */
-	int64_t panel;             /* columns of a full panel */
+	int64_t rows, cols, depth;  /* of a block; depth is even */
+	int64_t n_rows, n_cols;     /* blocks */
+	int64_t panel;              /* columns of a full panel */
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
 };
 
@@ -91,7 +91,8 @@ plan_make(struct plan *plan)
 
 	steps = steps_of(plan, plan->depth);
 	plan->a_at = (uint64_t)cpu_round_up(plan->cols * steps * 4, 64);
-	plan->c_at = plan->a_at + (uint64_t)cpu_round_up((tn ? plan->rows : tile) * steps * 4 + 64, 64);
+	plan->c_at =
+		plan->a_at + (uint64_t)cpu_round_up((tn ? plan->rows : tile) * steps * 4 + 64, 64);
 	plan->bytes = plan->c_at +
 		(uint64_t)(plan->depth < p->k && !tn ? plan->rows * plan->cols
 						     : tile * plan->panel) *
@@ -106,7 +107,8 @@ pack_b(const struct plan *plan, float *out, int64_t col, int64_t end, int64_t k0
 	const int64_t steps = steps_of(plan, depth), lanes = plan->k->lanes;
 
 	while (col < end) {
-		const int64_t whole = p->form == CPU_NT ? 0 : (end - col) / plan->panel * plan->panel;
+		const int64_t whole =
+			p->form == CPU_NT ? 0 : (end - col) / plan->panel * plan->panel;
 		const int64_t n = whole ? whole : cpu_min(plan->panel, end - col);
 		const int64_t at = p->form == CPU_NT ? col * p->ldb + k0 : k0 * p->ldb + col;
 		const struct hn_pack pack = {.bf16 = plan->bf16,
@@ -153,6 +155,24 @@ finish_tile(const struct plan *plan, const float *tile, int64_t ldt, int64_t row
 	plan->k->finish(&f);
 }
 
+/* Whether tiles can write y themselves: bf16, and nothing added but bf16. */
+static int
+ends_as_bf16(const struct cpu_product *p)
+{
+	return p->form != CPU_TN && p->y.dtype == HONE_DTYPE_BF16 &&
+		(!p->c.p || p->c.dtype == HONE_DTYPE_BF16);
+}
+
+static void
+set_end(const struct cpu_product *p, struct hn_tile *t, int64_t row, int64_t col)
+{
+	const int64_t at = row * p->ldy + col;
+
+	t->y = (uint16_t *)(void *)cpu_at(&p->y, at);
+	t->plus = p->c.p ? (const uint16_t *)(const void *)cpu_at(&p->c, at) : NULL;
+	t->ldy = p->ldy;
+}
+
 /* One tile of rows against all panels of a block.  The sums of earlier blocks of k are in
  * `sums` (NULL when k has one block: then `scratch` holds a tile). */
 static void
@@ -161,7 +181,8 @@ walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int
 {
 	const struct cpu_product *p = plan->p;
 	const int tn = p->form == CPU_TN;
-	void (*const run)(const struct hn_tile *) = tn ? plan->k->tile_k_order : plan->k->tile_row_order;
+	void (*const run)(const struct hn_tile *) =
+		tn ? plan->k->tile_k_order : plan->k->tile_row_order;
 	const int carry = t->add;
 
 	for (int64_t col = col0; col < end;) {
@@ -171,6 +192,7 @@ walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int
 
 		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
 		t->b = panels;
+		t->y = NULL;
 		if (in_place && n == t->w) {
 			t->c = (float *)(void *)cpu_at(&p->y, row * p->ldy + col);
 			t->ldc = p->ldy;
@@ -180,8 +202,10 @@ walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int
 			t->c = sums ? sums + (col - col0) : scratch;
 			t->ldc = sums ? plan->cols : plan->panel;
 			t->add = sums && carry;
+			if (last && n == t->w && ends_as_bf16(p))
+				set_end(p, t, row, col);
 			run(t);
-			if (last || tn)
+			if (!t->y && (last || tn))
 				finish_tile(plan, t->c, t->ldc, row, t->m, col, n, tn && carry);
 		}
 		panels += t->w * t->steps;
@@ -224,13 +248,15 @@ piece(void *ctx, int64_t i, int32_t worker)
 	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
-	float *const panels = (float *)(void *)scratch, *const copy = (float *)(void *)(scratch + plan->a_at);
+	float *const panels = (float *)(void *)scratch,
+		     *const copy = (float *)(void *)(scratch + plan->a_at);
 	float *const c = (float *)(void *)(scratch + plan->c_at);
 
 	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
 		const int64_t depth = cpu_min(plan->depth, p->k - k0);
 		const int last = k0 + plan->depth >= p->k;
-		struct hn_tile t = {.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)};
+		struct hn_tile t = {
+			.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)};
 
 		pack_b(plan, panels, col0, col1, k0, depth);
 		for (int64_t row = row0; row < row1; row += plan->k->tile_rows) {
@@ -252,7 +278,8 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
-	float *const panels = (float *)(void *)scratch, *const copy = (float *)(void *)(scratch + plan->a_at);
+	float *const panels = (float *)(void *)scratch,
+		     *const copy = (float *)(void *)(scratch + plan->a_at);
 
 	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
 		const int64_t depth = cpu_min(plan->depth, p->k - k0);
@@ -282,8 +309,8 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 }
 
 enum hone_status
-cpu_product_run(struct cpu_device *d, const struct cpu_product *p, uint64_t shared,
-	struct hone_error *err)
+cpu_product_run(
+	struct cpu_device *d, const struct cpu_product *p, uint64_t shared, struct hone_error *err)
 {
 	struct plan plan = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
 	enum hone_status st;
@@ -329,12 +356,13 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 		.b = cpu_in(call, 1),
 		.y = cpu_out(call, 0)};
 
+	/* b of a row space: only its live rows take part; y and a keep their capacity. */
 	p.m = p.form == CPU_TN ? p.a.cols : p.a.rows;
-	p.k = p.form == CPU_TN ? p.a.rows : p.a.cols;
+	p.k = p.form == CPU_TN ? p.a.rows : p.form == CPU_NN ? p.b.rows : p.a.cols;
 	p.n = p.form == CPU_NT ? p.b.rows : p.b.cols;
 	p.lda = p.a.cols;
 	p.ldb = p.b.cols;
-	p.ldy = p.n;
+	p.ldy = p.y.cols;
 	if (cpu_has_in(call, 2))
 		p.c = cpu_in(call, 2);
 	if (p.c.p && p.form == CPU_TN)

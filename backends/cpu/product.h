@@ -13,8 +13,8 @@ int32_t cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p
 int cpu_product_direct(const struct cpu_mat *a, int64_t lda, int64_t k, int32_t bf16);
 
 /* The general product; `shared` bytes of scratch hold an operand and must stay. */
-enum hone_status cpu_product_run(struct cpu_device *d, const struct cpu_product *p,
-	uint64_t shared, struct hone_error *err);
+enum hone_status cpu_product_run(
+	struct cpu_device *d, const struct cpu_product *p, uint64_t shared, struct hone_error *err);
 
 /* b is the stored operand 1 of the call; p->b is not read. */
 enum hone_status cpu_product_stored(

@@ -19,7 +19,7 @@
 struct group {
 	const struct cpu_call *call;
 	const struct hone_operand *b;
-	struct cpu_mat dense; /* rows of this group */
+	struct cpu_mat dense;             /* rows of this group */
 	int64_t first, rows, cols, block; /* block: rows of a piece */
 };
 
@@ -31,7 +31,8 @@ decode_piece(void *ctx, int64_t i, int32_t worker)
 	float *scratch = (float *)(void *)g->call->d->worker[worker].memory;
 	float *out = cpu_target(&g->dense, row * g->cols, scratch);
 
-	cpu_stored_read(g->call, g->b, (g->first + row) * g->cols, n, out, scratch + g->block * g->cols);
+	cpu_stored_read(
+		g->call, g->b, (g->first + row) * g->cols, n, out, scratch + g->block * g->cols);
 	cpu_write(g->call->k, &g->dense, row * g->cols, n, out);
 }
 
@@ -116,7 +117,8 @@ cpu_product_stored(const struct cpu_call *call, const struct cpu_product *p, str
 		g.dense.p = call->d->shared.memory;
 		last.sums = (float *)(void *)(g.dense.p + dense_bytes);
 		cpu_run(call->d, cpu_ceil(g.rows, g.block), decode_piece, &g);
-		part = group_product(p, &g, sums_bytes ? (float *)(void *)(g.dense.p + dense_bytes) : NULL);
+		part = group_product(
+			p, &g, sums_bytes ? (float *)(void *)(g.dense.p + dense_bytes) : NULL);
 		st = cpu_product_run(call->d, &part, dense_bytes + sums_bytes, err);
 		if (st)
 			return st;

@@ -167,8 +167,7 @@ run_dots(struct cpu_device *d, struct thin *t, struct hone_error *err)
 	if (st)
 		return st;
 	t->narrow = (float *)(void *)d->shared.memory;
-	make_rows(t, &thin, few_rows ? p->lda : p->ldb, few_rows ? p->m : p->n,
-		p->form == CPU_NN);
+	make_rows(t, &thin, few_rows ? p->lda : p->ldb, few_rows ? p->m : p->n, p->form == CPU_NN);
 	cpu_run(d, cpu_ceil(t->length, ROWS), piece_dots, t);
 	return HONE_OK;
 }
@@ -226,7 +225,8 @@ run_strips(struct cpu_device *d, struct thin *t, struct hone_error *err)
 	t->length = t->turned ? p->m : p->n;
 	t->steps = t->bf16 ? (p->k + 1) / 2 : p->k;
 	t->strip = panel * (1 + t->length / (64 * panel));
-	st = cpu_reserve(d, (uint64_t)(t->steps * HN_THIN * 4), (uint64_t)(HN_THIN * t->strip * 4), err);
+	st = cpu_reserve(
+		d, (uint64_t)(t->steps * HN_THIN * 4), (uint64_t)(HN_THIN * t->strip * 4), err);
 	if (st)
 		return st;
 	t->narrow = (float *)(void *)d->shared.memory;

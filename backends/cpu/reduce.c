@@ -140,8 +140,7 @@ lse_of(const struct cols *f, int64_t row)
 	for (int64_t j = 0; j < D; j += HN_CPU_BLOCK) {
 		const int64_t n = cpu_min(HN_CPU_BLOCK, D - j);
 
-		sum += f->call->k->sum_exp(
-			cpu_read(f->call->k, &f->x, row * D + j, n, x), top, n);
+		sum += f->call->k->sum_exp(cpu_read(f->call->k, &f->x, row * D + j, n, x), top, n);
 	}
 	return (float)((double)top + log(sum));
 }

@@ -75,8 +75,7 @@ cpu_gather_rows(const struct cpu_call *call, struct hone_error *err)
 	f.M = f.y.rows;
 	f.D = f.y.cols;
 	f.rows = f.D >= HN_CPU_PIECE ? 1 : HN_CPU_PIECE / (f.D ? f.D : 1);
-	st = cpu_reserve(
-		call->d, 0, (uint64_t)(f.D + cpu_stored_buffer(&call->c->in[0])) * 4, err);
+	st = cpu_reserve(call->d, 0, (uint64_t)(f.D + cpu_stored_buffer(&call->c->in[0])) * 4, err);
 	if (st)
 		return st;
 	cpu_run(call->d, cpu_ceil(f.M, f.rows), gather_piece, &f);
@@ -91,7 +90,8 @@ scatter_piece(void *ctx, int64_t i, int32_t worker)
 	const struct hn_cpu_kernels *k = call->k;
 	const int64_t D = f->D, first = i * f->rows, end = cpu_min(first + f->rows, f->y.rows);
 	const int64_t n = (end - first) * D;
-	float *const sums = cpu_target(&f->y, first * D, (float *)(void *)call->d->worker[worker].memory);
+	float *const sums =
+		cpu_target(&f->y, first * D, (float *)(void *)call->d->worker[worker].memory);
 
 	if (!f->add)
 		memset(sums, 0, (size_t)n * 4);
@@ -128,8 +128,8 @@ cpu_scatter_add_rows(const struct cpu_call *call, struct hone_error *err)
 	f.rows = cpu_ceil(f.y.rows, 64);
 	if (f.rows * f.D < 4 * HN_CPU_PIECE)
 		f.rows = cpu_ceil(4 * HN_CPU_PIECE, f.D ? f.D : 1);
-	st = cpu_reserve(call->d, 0,
-		f.y.dtype == HONE_DTYPE_F32 ? 0 : (uint64_t)(f.rows * f.D) * 4, err);
+	st = cpu_reserve(
+		call->d, 0, f.y.dtype == HONE_DTYPE_F32 ? 0 : (uint64_t)(f.rows * f.D) * 4, err);
 	if (st)
 		return st;
 	cpu_run(call->d, cpu_ceil(f.y.rows, f.rows), scatter_piece, &f);

@@ -35,7 +35,7 @@ move(const struct hn_cpu_kernels *k, const struct cpu_mat *y, int64_t to, const 
 struct rows {
 	const struct cpu_call *call;
 	struct cpu_mat x, y, keys;
-	int64_t rows; /* of a piece */
+	int64_t rows;      /* of a piece */
 	int64_t begin, at; /* first column taken of x; where it goes in y */
 	int64_t n;
 	struct hn_keep keep;
@@ -56,7 +56,8 @@ move_piece(void *ctx, int64_t i, int32_t worker)
 
 	(void)worker;
 	for (int64_t r = i * f->rows; r < end; r++)
-		move(f->call->k, &f->y, r * f->y.cols + f->at, &f->x, r * f->x.cols + f->begin, f->n);
+		move(f->call->k, &f->y, r * f->y.cols + f->at, &f->x, r * f->x.cols + f->begin,
+			f->n);
 }
 
 enum hone_status

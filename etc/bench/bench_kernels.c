@@ -222,7 +222,8 @@ product(struct bench *b, int32_t form, int32_t dtype, int64_t N, int64_t O, int6
 		.attr = &attr,
 		.in = in,
 		.out = &out};
-	const double peak = dtype == HONE_DTYPE_BF16 && b->peak_bf16 > 0 ? b->peak_bf16 : b->peak_f32;
+	const double peak =
+		dtype == HONE_DTYPE_BF16 && b->peak_bf16 > 0 ? b->peak_bf16 : b->peak_f32;
 	double s;
 
 	if (!wanted(b, dtype, names[form]))
@@ -246,8 +247,7 @@ products(struct bench *b, int32_t dtype)
 		{2048, 576, 1536}, {256, 576, 576}, {256, 192, 576}, {256, 1536, 576},
 		{256, 576, 1536}, {256, 49152, 576}, {2048, 8, 576}, {2048, 576, 8},
 		{2048, 8, 1536}, {2048, 1536, 8}, {256, 8, 576}, {256, 576, 8}, {2048, 16, 576},
-		{2048, 576, 16}, {2048, 64, 576}, {2048, 576, 64}, {1, 1536, 576},
-		{1, 49152, 576}};
+		{2048, 576, 16}, {2048, 64, 576}, {2048, 576, 64}, {1, 1536, 576}, {1, 49152, 576}};
 
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		for (int32_t form = 0; form < 3; form++)
@@ -262,7 +262,8 @@ attention(struct bench *b, int32_t dtype, int64_t S, int64_t T)
 	const int64_t H = 9, G = 3, K = 64, N = S * T;
 	const struct hone_attr_attention attr = {
 		.n_heads = H, .n_kv_heads = G, .head_dim = K, .causal = 1, .scale = 0.125};
-	const double peak = dtype == HONE_DTYPE_BF16 && b->peak_bf16 > 0 ? b->peak_bf16 : b->peak_f32;
+	const double peak =
+		dtype == HONE_DTYPE_BF16 && b->peak_bf16 > 0 ? b->peak_bf16 : b->peak_f32;
 	const double flops = 4.0 * (double)(S * H * K) * (double)T * (double)(T + 1) / 2;
 	struct hone_operand in[8], out[3];
 	struct hone_command c = {.op = HONE_OP_ATTENTION,
@@ -393,9 +394,9 @@ run_pass(struct bench *b, const struct pass *p, int32_t dtype)
 	if (p->op == HONE_OP_ADAMW)
 		bytes += 3 * (uint64_t)(p->N * p->D) * 4;
 	s = seconds(b, &c);
-	printf("%-4s %-14s N %5lld D %5lld  %6.1f GB/s  %3.0f %% of reads\n", hone_dtype_name(dtype),
-		p->name, (long long)p->N, (long long)p->D, (double)bytes / s / 1e9,
-		100 * (double)bytes / s / b->read);
+	printf("%-4s %-14s N %5lld D %5lld  %6.1f GB/s  %3.0f %% of reads\n",
+		hone_dtype_name(dtype), p->name, (long long)p->N, (long long)p->D,
+		(double)bytes / s / 1e9, 100 * (double)bytes / s / b->read);
 }
 
 static void
@@ -419,7 +420,8 @@ passes(struct bench *b, int32_t dtype)
 		{"rms_norm", HONE_OP_RMS_NORM, 2, 2, sizeof norm, &norm, 2048, 576, "xw", "xs"},
 		{"rms_norm_back", HONE_OP_RMS_NORM_BACK, 4, 1, 0, NULL, 2048, 576, "xxws", "x"},
 		{"rms_weight", HONE_OP_RMS_NORM_WEIGHT_BACK, 3, 1, 0, NULL, 2048, 576, "xxs", "w"},
-		{"layer_norm", HONE_OP_LAYER_NORM, 3, 3, sizeof norm, &norm, 2048, 384, "xww", "xss"},
+		{"layer_norm", HONE_OP_LAYER_NORM, 3, 3, sizeof norm, &norm, 2048, 384, "xww",
+			"xss"},
 		{"rope", HONE_OP_ROPE, 2, 1, sizeof rope, &rope, 2048, 576, "xt", "x"},
 		{"nll", HONE_OP_NLL, 2, 2, sizeof nll, &nll, 256, 49152, "xi", "ss"},
 		{"nll_back", HONE_OP_NLL_BACK, 4, 1, sizeof nll, &nll, 256, 49152, "sxis", "x"},

@@ -9,8 +9,11 @@
 #include "op_cases.h"
 #include "support.h"
 
+#include <hone/storage.h>
+
 #include <dlfcn.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,6 +96,184 @@ device_open(struct ops_device *d, const struct test_host *h, int32_t path)
 	return ops_open(load_plugin(), &h->host, &values, d, why);
 }
 
+/* ---- cases that are larger than those of the common table ---- */
+
+/* A stored format of the test's own: 32 signed bytes a block, in sixteenths. */
+#define STORED_BLOCK 32
+
+static void
+stored_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
+{
+	const int8_t *codes = parts[0];
+
+	(void)self;
+	for (int64_t i = 0; i < n; i++)
+		dst[i] = (float)codes[first + i] / 16.0f;
+}
+
+static const struct hone_storage_vt stored = {.struct_size = sizeof stored,
+	.id = "sixteenths",
+	.block_elems = STORED_BLOCK,
+	.block_bytes = STORED_BLOCK,
+	.n_parts = 1,
+	.decode = stored_decode};
+
+#define STORED_MAX (4200 * 520)
+static uint8_t stored_bytes[STORED_MAX];
+
+enum { TOKENS = 1, KEYS = 2 };
+
+static struct ops_operand
+rows(int32_t dtype, uint32_t space, int64_t n, int64_t cols)
+{
+	return (struct ops_operand){
+		.dtype = dtype, .rank = 2, .space = space, .dim = {n + (space ? 2 : 0), cols}};
+}
+
+/* y of form for N rows; b stored when asked, where it is. */
+static struct ops_case
+product_case(const char *name, int32_t form, int64_t N, int64_t O, int64_t I, bool is_stored)
+{
+	const bool tn = form == HONE_MATMUL_TN;
+	struct ops_case c = {.op = HONE_OP_MATMUL,
+		.attr_size = sizeof c.attr.matmul,
+		.attr.matmul.form = form,
+		.n_in = 2,
+		.n_out = 1,
+		.live[TOKENS] = N,
+		.seed = 11};
+
+	(void)snprintf(c.name, sizeof c.name, "%s %lldx%lldx%lld", name, (long long)N, (long long)O,
+		(long long)I);
+	c.in[0] = rows(OPS_COMPUTE, TOKENS, N, form == HONE_MATMUL_NT ? I : O);
+	c.in[1] = tn ? rows(OPS_COMPUTE, TOKENS, N, I) : rows(OPS_COMPUTE, 0, O, I);
+	c.out[0] = tn ? rows(OPS_STAT, 0, O, I)
+		      : rows(OPS_COMPUTE, TOKENS, N, form == HONE_MATMUL_NT ? O : I);
+	if (is_stored) {
+		c.in[1].storage = &stored;
+		c.in[1].bytes = stored_bytes;
+		c.in[1].n_bytes = O * I;
+		c.in[1].n_parts = 1;
+	}
+	return c;
+}
+
+static struct ops_operand
+listed(int64_t n, int64_t cols, const int32_t *list)
+{
+	return (struct ops_operand){.dtype = HONE_DTYPE_I32,
+		.rank = cols > 1 ? 2 : 1,
+		.dim = {n / cols, cols},
+		.fill = OPS_FILL_LIST,
+		.list = list,
+		.n_list = n};
+}
+
+/* Both directions of attention; P prefix rows.  The forward of the backward is the
+ * reference's. */
+static void
+attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_attention *attr,
+	int64_t N, int64_t L, int64_t P, const int32_t *offsets, const int32_t *ranges, int64_t S)
+{
+	const int64_t q = attr->n_heads * attr->head_dim, k = attr->n_kv_heads * attr->head_dim;
+
+	for (int back = 0; back < 2; back++) {
+		struct ops_case *a = &c[back];
+		uint32_t i = 0;
+
+		*a = (struct ops_case){.op = back ? HONE_OP_ATTENTION_BACK : HONE_OP_ATTENTION,
+			.attr_size = sizeof a->attr.attention,
+			.attr.attention = *attr,
+			.live = {[TOKENS] = N, [KEYS] = L},
+			.seed = 5,
+			.slack = 8};
+		(void)snprintf(a->name, sizeof a->name, "%s%s", name, back ? " back" : "");
+		if (back)
+			a->in[i++] = rows(OPS_COMPUTE, TOKENS, N, q);
+		a->in[i++] = rows(OPS_COMPUTE, TOKENS, N, q);
+		a->in[i++] = rows(OPS_COMPUTE, KEYS, L, k);
+		a->in[i++] = rows(OPS_COMPUTE, KEYS, L, k);
+		if (back) {
+			a->in[i++] = rows(OPS_COMPUTE, TOKENS, N, q);
+			a->in[i++] = rows(OPS_STAT, TOKENS, N, attr->n_heads);
+		}
+		a->in[i++] = listed(S + 1, 1, offsets);
+		a->in[i++] = listed(2 * S, 2, ranges);
+		if (P) {
+			a->in[i++] = rows(OPS_COMPUTE, 0, P, k);
+			a->in[i++] = rows(OPS_COMPUTE, 0, P, k);
+		}
+		a->n_in = i;
+		a->out[0] = rows(OPS_COMPUTE, TOKENS, N, q);
+		a->out[1] = back ? rows(OPS_COMPUTE, KEYS, L, k)
+				 : rows(OPS_STAT, TOKENS, N, attr->n_heads);
+		a->out[2] = rows(OPS_COMPUTE, KEYS, L, k);
+		a->out[3] = a->out[4] = rows(OPS_STAT, 0, P, k);
+		a->n_out = back ? (P ? 5 : 3) : 2;
+	}
+	c[1].forward = (struct ops_forward){.op = HONE_OP_ATTENTION,
+		.attr_size = sizeof c[1].attr.attention,
+		.n_out = 2,
+		.in = {2, 3, 4, 7, 8, P ? 9 : 0, P ? 10 : 0},
+		.to = {5, 6},
+		.out = {c[0].out[0], c[0].out[1]}};
+}
+
+#define N_LARGE 26
+
+/* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
+ * two halves; key rows that two segments read; prefix, window and softcap over blocks. */
+static size_t
+large_cases(struct ops_case c[N_LARGE])
+{
+	static const int32_t long_q[] = {0, 300}, long_kv[] = {0, 2100};
+	static const int32_t shared_q[] = {0, 150, 300}, shared_kv[] = {0, 200, 50, 300};
+	static const int32_t packed_q[] = {0, 301, 303, 520},
+			     packed_kv[] = {0, 301, 301, 303, 303, 520};
+	const struct hone_attr_attention causal = {
+		.n_heads = 2, .n_kv_heads = 1, .head_dim = 16, .causal = 1, .scale = 0.25};
+	struct hone_attr_attention odd = causal, groups = causal;
+	size_t n = 0;
+
+	for (size_t i = 0; i < STORED_MAX; i++)
+		stored_bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+	c[n++] = product_case("nt", HONE_MATMUL_NT, 1100, 230, 577, false);
+	c[n++] = product_case("nt deep", HONE_MATMUL_NT, 37, 45, 4401, false);
+	c[n++] = product_case("nn deep", HONE_MATMUL_NN, 61, 4401, 70, false);
+	c[n++] = product_case("tn deep", HONE_MATMUL_TN, 1201, 205, 250, false);
+	c[n++] = product_case("tn wide", HONE_MATMUL_TN, 33, 50, 3000, false);
+	c[n++] = product_case("nt adapter in", HONE_MATMUL_NT, 300, 8, 576, false);
+	c[n++] = product_case("nt adapter out", HONE_MATMUL_NT, 300, 576, 8, false);
+	c[n++] = product_case("nn adapter", HONE_MATMUL_NN, 300, 576, 8, false);
+	c[n++] = product_case("nn adapter", HONE_MATMUL_NN, 300, 8, 576, false);
+	c[n++] = product_case("tn adapter", HONE_MATMUL_TN, 301, 8, 576, false);
+	c[n++] = product_case("tn adapter", HONE_MATMUL_TN, 301, 576, 20, false);
+	c[n++] = product_case("nt few rows", HONE_MATMUL_NT, 5, 1000, 301, false);
+	c[n++] = product_case("nt stored", HONE_MATMUL_NT, 9, 4200, 512, true);
+	c[n++] = product_case("nn stored", HONE_MATMUL_NN, 9, 4200, 512, true);
+	c[n++] = product_case("nt stored odd", HONE_MATMUL_NT, 20, 64, 33, true);
+	attention_cases(&c[n], "attention in halves", &causal, 300, 2100, 0, long_q, long_kv, 1);
+	n += 2;
+	attention_cases(
+		&c[n], "attention shared keys", &causal, 300, 300, 0, shared_q, shared_kv, 2);
+	n += 2;
+	odd.head_dim = 24;
+	odd.window = 90;
+	odd.softcap = 3;
+	attention_cases(&c[n], "attention prefix, window, softcap", &odd, 520, 520, 140, packed_q,
+		packed_kv, 3);
+	n += 2;
+	groups.n_heads = 9;
+	groups.n_kv_heads = 3;
+	groups.head_dim = 64;
+	attention_cases(&c[n], "attention 9 of 3", &groups, 303, 303, 0, packed_q, packed_kv, 2);
+	n += 2;
+	groups.causal = 0;
+	attention_cases(&c[n], "attention both ways", &groups, 303, 303, 0, packed_q, packed_kv, 2);
+	n += 2;
+	return n;
+}
+
 /* ---- tests ---- */
 
 static double
@@ -131,32 +312,46 @@ near_cancelled(const struct ops_data *got, const struct ops_data *want, const st
 	return true;
 }
 
-/* One case on both; counts what differs and prints it. */
+/* One case on a path against what the reference gave; 1 and a line where they differ. */
 static int
-compare(const struct ops_device *cpu, const struct ops_device *reference, const struct ops_case *c,
+compare_with(const struct ops_device *cpu, const struct ops_data *want_in, const struct ops_case *c,
 	int32_t compute, const char *path)
 {
-	struct ops_data got, want;
+	const struct ops_data want = *want_in;
+	struct ops_data got;
 	char why[OPS_WHY] = "";
 	bool ok;
 
 	assert_true(ops_data_init(&got, c, compute));
-	assert_true(ops_data_init(&want, c, compute));
-	assert_true(ops_run(reference, c, compute, &want, why));
 	ok = ops_run(cpu, c, compute, &got, why) &&
 		(ops_near(&got, &want, c, tolerance_of(compute), why) ||
 			near_cancelled(&got, &want, c, tolerance_of(compute)));
 	if (!ok)
 		print_error("%s %s, %s: %s\n", path, c->name, hone_dtype_name(compute), why);
 	ops_data_fini(&got);
-	ops_data_fini(&want);
 	return !ok;
 }
+
+static int
+compare(const struct ops_device *cpu, const struct ops_device *reference, const struct ops_case *c,
+	int32_t compute, const char *path)
+{
+	struct ops_data want;
+	char why[OPS_WHY] = "";
+	int wrong;
+
+	assert_true(ops_data_init(&want, c, compute));
+	assert_true(ops_run(reference, c, compute, &want, why));
+	wrong = compare_with(cpu, &want, c, compute, path);
+	ops_data_fini(&want);
+	return wrong;
+}
+
+static const int32_t types[] = {HONE_DTYPE_F32, HONE_DTYPE_BF16};
 
 static void
 all_cases(int32_t path)
 {
-	static const int32_t types[] = {HONE_DTYPE_F32, HONE_DTYPE_BF16};
 	struct test_host h;
 	struct ops_device cpu, reference;
 	struct op_cases cases;
@@ -173,12 +368,112 @@ all_cases(int32_t path)
 	}
 	for (size_t i = 0; i < cases.n; i++)
 		for (size_t k = 0; k < 2; k++)
-			wrong += compare(&cpu, &reference, &cases.items[i], types[k], path_names[path]);
+			wrong += compare(
+				&cpu, &reference, &cases.items[i], types[k], path_names[path]);
 	op_cases_fini(&cases);
 	ops_close(&cpu);
 	ops_close(&reference);
 	hn_pool_destroy(h.pool);
 	assert_int_equal(wrong, 0);
+}
+
+/* One large case on every path that is there; the reference runs once. */
+static int
+compare_paths(const struct test_host *h, const struct ops_device *reference,
+	const struct ops_case *c, int32_t compute)
+{
+	struct ops_data want;
+	char why[OPS_WHY] = "";
+	int wrong = 0;
+
+	assert_true(ops_data_init(&want, c, compute));
+	assert_true(ops_run(reference, c, compute, &want, why));
+	for (int32_t path = AVX512_BF16; path < N_PATHS; path++) {
+		struct ops_device cpu;
+
+		if (!device_open(&cpu, h, path))
+			continue;
+		wrong += compare_with(&cpu, &want, c, compute, path_names[path]);
+		ops_close(&cpu);
+	}
+	ops_data_fini(&want);
+	return wrong;
+}
+
+/* A second block of rows, columns, depth, keys or queries that is taken from the wrong place;
+ * a stored weight whose second group is. */
+static void
+test_cpu_large_shapes_agree_with_reference(void **state)
+{
+	static struct ops_case large[N_LARGE];
+	const size_t n = large_cases(large);
+	struct test_host h;
+	struct ops_device reference;
+	int wrong = 0;
+
+	(void)state;
+	host_open(&h, 2);
+	assert_true(ops_open_reference(&reference));
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < 2; k++)
+			wrong += compare_paths(&h, &reference, &large[i], types[k]);
+	ops_close(&reference);
+	hn_pool_destroy(h.pool);
+	assert_int_equal(wrong, 0);
+}
+
+/* The outputs of a case with so many threads. */
+static void
+run_with(int32_t threads, const struct ops_case *c, int32_t compute, struct ops_data *out)
+{
+	struct test_host h;
+	struct ops_device cpu;
+	char why[OPS_WHY] = "";
+
+	host_open(&h, threads);
+	assert_true(device_open(&cpu, &h, 0));
+	assert_true(ops_data_init(out, c, compute));
+	if (!ops_run(&cpu, c, compute, out, why))
+		fail_msg("%s: %s", c->name, why);
+	ops_close(&cpu);
+	hn_pool_destroy(h.pool);
+}
+
+static void
+same_bits(const struct ops_case *c, int32_t compute)
+{
+	struct ops_data one, more;
+
+	run_with(1, c, compute, &one);
+	for (int32_t threads = 2; threads <= 3; threads++) {
+		run_with(threads, c, compute, &more);
+		for (uint32_t i = 0; i < one.n_out; i++)
+			if (memcmp(one.out[i], more.out[i],
+				    (size_t)one.n_out_elems[i] * sizeof(double)))
+				fail_msg("%s, %s: other bits with %d threads", c->name,
+					hone_dtype_name(compute), threads);
+		ops_data_fini(&more);
+	}
+	ops_data_fini(&one);
+}
+
+/* Work that is split by the number of threads, or sums taken in the order they finish. */
+static void
+test_cpu_any_number_of_threads_gives_the_same_bits(void **state)
+{
+	static struct ops_case large[N_LARGE];
+	const size_t n_large = large_cases(large);
+	struct op_cases cases;
+
+	(void)state;
+	assert_true(op_cases_init(&cases));
+	for (size_t k = 0; k < 2; k++) {
+		for (size_t i = 0; i < n_large; i++)
+			same_bits(&large[i], types[k]);
+		for (size_t i = 0; i < cases.n; i += 7)
+			same_bits(&cases.items[i], types[k]);
+	}
+	op_cases_fini(&cases);
 }
 
 /* A kernel of the bf16 path that reads a wrong pair, tail or guard, or forgets a row. */
@@ -221,6 +516,8 @@ main(void)
 		cmocka_unit_test(test_cpu_avx512_agrees_with_reference),
 		cmocka_unit_test(test_cpu_avx2_agrees_with_reference),
 		cmocka_unit_test(test_cpu_portable_agrees_with_reference),
+		cmocka_unit_test(test_cpu_large_shapes_agree_with_reference),
+		cmocka_unit_test(test_cpu_any_number_of_threads_gives_the_same_bits),
 	};
 
 	return cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
