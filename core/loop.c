@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "loop.h"
+#include "base/file.h"
 #include "session.h"
+#include "train/export.h"
 
 struct loop {
 	struct hn_run *run;
@@ -157,23 +159,29 @@ prepare(struct loop *l, struct hone_error *err)
 	return hn_session_allocate(&l->session, err);
 }
 
+/* The result, where the contract says it is. */
 static enum hone_status
-init_params(struct loop *l, struct hone_error *err)
+export_result(struct loop *l, struct hone_error *err)
 {
-	enum hone_status st = HONE_OK;
+	const struct hn_run *run = l->run;
+	const struct hn_adapted of = hn_adapted_of_run(run, &l->session.engine);
+	struct hn_card card = hn_card_none();
+	const bool is_model = hn_export_is_model(&of);
+	char *dir = hn_path_join(run->options.run.output, is_model ? "model" : "adapter");
+	enum hone_status st;
 
-	for (uint32_t i = 0; i < l->run->params.n && !st; i++) {
-		const struct hn_param *param = &l->run->params.list[i];
-		const struct hn_instance *of = l->run->adapters[param->instance_idx];
-		float *values = hn_alloc((size_t)param->n_elems * sizeof *values);
-
-		st = hn_param_init(param, &l->run->model, of->of->factory, of->self,
-			(uint64_t)l->run->options.run.seed, values, err);
-		if (!st)
-			st = hn_engine_set(
-				&l->session.engine, HN_MEMORY_PARAMS, param, values, err);
-		free(values);
-	}
+	card.objective = run->objective->section;
+	card.eval_loss = l->session.eval.is_open ? l->last_eval_loss : NAN;
+	card.epochs = hn_order_epoch(&l->session.train.order, l->step);
+	card.learning_rate = run->options.train.learning_rate;
+	card.time_s = l->time_s;
+	card.steps = l->step;
+	card.num_tokens = l->tokens;
+	st = is_model ? hn_export_model(&of, dir, HN_EXPORT_AS_STORED, &card, err)
+	              : hn_export_adapter(&of, dir, &card, err);
+	if (!st)
+		hn_log_info(run->log, "the result is in %s", dir);
+	free(dir);
 	return st;
 }
 
@@ -184,10 +192,15 @@ hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 	enum hone_status st = prepare(&l, err);
 
 	(void)is_fresh;
-	if (!st)
-		st = init_params(&l, err);
+	if (!st) {
+		const struct hn_adapted to = hn_adapted_of_run(run, &l.session.engine);
+
+		st = hn_params_init(&to, err);
+	}
 	if (!st)
 		st = run_steps(&l, err);
+	if (!st)
+		st = export_result(&l, err);
 	hn_session_close(&l.session);
 	return st;
 }

@@ -68,9 +68,25 @@ hn_eval_line_json(const struct hn_eval_line *line, struct hn_str *out)
 	hn_str_putc(out, '}');
 }
 
-void
-hn_eval_document(const struct hn_eval_line *line, const char *split, struct hn_str *out)
+static void
+put_lines(const struct hn_eval_line *line, const char *split, struct hn_str *out)
 {
+	hn_str_printf(out, "%-20s %s\n%-20s %.5f\n%-20s %.4f\n%-20s %" PRId64 "\n", "split", split,
+		"loss", line->loss, "perplexity", line->perplexity, "num_tokens",
+		line->num_tokens);
+	for (uint32_t i = 0; i < line->n_metrics; i++)
+		hn_str_printf(
+			out, "%-20s %.4f\n", line->metrics[i].name, line->metrics[i].value);
+}
+
+void
+hn_eval_line_put(
+	const struct hn_eval_line *line, const char *split, bool as_json, struct hn_str *out)
+{
+	if (!as_json) {
+		put_lines(line, split, out);
+		return;
+	}
 	hn_str_puts(out, "{\"schema\": \"hone.eval/1\", \"split\": ");
 	hn_str_put_json(out, split, strlen(split));
 	put_eval(line, "", out);

@@ -36,8 +36,9 @@ struct hn_eval_line {
 void hn_train_line_json(const struct hn_train_line *line, struct hn_str *out);
 /* With keys eval_loss, eval_<metric> ... */
 void hn_eval_line_json(const struct hn_eval_line *line, struct hn_str *out);
-/* The document of `hone eval --json`. */
-void hn_eval_document(const struct hn_eval_line *line, const char *split, struct hn_str *out);
+/* The result of `hone eval`: a document, or lines "name value". */
+void hn_eval_line_put(
+	const struct hn_eval_line *line, const char *split, bool as_json, struct hn_str *out);
 
 void hn_train_line_log(struct hn_log *log, const struct hn_train_line *line, int64_t n_steps);
 void hn_eval_line_log(struct hn_log *log, const struct hn_eval_line *line, const char *what);

@@ -1,0 +1,83 @@
+/*
+ * export.c - `hone export run.ini --to DIR`: the result for other tools.
+ */
+#include "commands/command.h"
+#include "result.h"
+#include "train/export.h"
+
+static enum hone_status
+parse_dtype(const char *text, enum hn_export_dtype *out, struct hone_error *err)
+{
+	*out = HN_EXPORT_AS_STORED;
+	if (!text)
+		return HONE_OK;
+	if (hn_streq(text, "f32"))
+		*out = HN_EXPORT_F32;
+	else if (hn_streq(text, "bf16"))
+		*out = HN_EXPORT_BF16;
+	else
+		return hone_fail(err, HONE_EUSAGE, "--dtype '%s' is neither f32 nor bf16", text);
+	return HONE_OK;
+}
+
+/* An adapter stays one unless it is to be merged; a trained model is written anew. */
+static enum hone_status
+write_result(const struct hn_context *context, const struct hn_result *result,
+	const struct hn_run *run, const struct hn_engine *engine, struct hone_error *err)
+{
+	struct hn_adapted of = hn_adapted_of_run(run, engine);
+	const struct hn_args *args = context->args;
+	enum hn_export_dtype dtype;
+	enum hone_status st = parse_dtype(args->dtype, &dtype, err);
+	const bool is_model = args->merge || result->is_model || result->is_base;
+
+	if (st)
+		return st;
+	if (result->without_adapters)
+		of.n_adapters = 0;
+	st = is_model ? hn_export_model(&of, args->to, dtype, NULL, err)
+	              : hn_export_adapter(&of, args->to, NULL, err);
+	if (!st)
+		hn_str_printf(context->out, "%s: %s\n", args->to,
+			is_model ? "a model, read back and compared"
+				 : "an adapter, read back and compared");
+	return st;
+}
+
+static enum hone_status
+run_export(const struct hn_context *context, struct hone_error *err)
+{
+	const struct hn_run_request request = hn_context_request(context);
+	struct hn_result result;
+	struct hn_engine engine = {0};
+	struct hn_run run;
+	enum hone_status st;
+
+	if (!context->args->to)
+		return hone_fail(err, HONE_EUSAGE, "hone export needs --to DIR");
+	st = hn_result_open(&result, &run, &request, context->args->base, err);
+	if (!st) {
+		hn_engine_init(&engine, &run.model, &run.params, run.devices, run.n_devices,
+			run.compute);
+		st = hn_engine_allocate(&engine, err);
+	}
+	if (!st)
+		st = hn_result_load(&result, &run, &engine, err);
+	if (!st)
+		st = write_result(context, &result, &run, &engine, err);
+	if (engine.model)
+		hn_engine_fini(&engine);
+	hn_result_close(&result, &run);
+	return st;
+}
+
+static const struct hn_flag flags[] = {
+	{"--to", HN_FLAG_TEXT, HN_ARG(to), "DIR", "where to write"},
+	{"--merge", HN_FLAG_BOOL, HN_ARG(merge), NULL,
+		"merge the adapter into the weights: a model folder for transformers"},
+	{"--dtype", HN_FLAG_TEXT, HN_ARG(dtype), "TYPE", "f32 or bf16; default: as the base is stored"},
+	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "export the base model, without the result"},
+};
+
+const struct hn_command_spec hn_command_export = {
+	"export", "run.ini", "write a run's result for other tools", flags, 4, run_export};

@@ -1,0 +1,102 @@
+/*
+ * result.c - finding a run's result and putting it in place.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "result.h"
+#include "train/export.h"
+
+static bool
+trains_weights(const struct hn_run *run)
+{
+	for (uint32_t i = 0; i < run->n_adapters; i++)
+		if (run->adapter_refs[i].vt->flags & HONE_ADAPTER_TRAINS_WEIGHTS)
+			return true;
+	return false;
+}
+
+static enum hone_status
+fail_no_result(const struct hn_run *run, const char *what, struct hone_error *err)
+{
+	return hone_fail_at(err, HONE_ECONFIG, what, 0, 0,
+		"there is no result of this run yet; train first (hone train %s), or ask for the base "
+		"model (--base)",
+		run->request->path);
+}
+
+/* Opens the run once more with the trained model in place of its base. */
+static enum hone_status
+open_model(struct hn_result *result, struct hn_run *run, const char *folder, struct hone_error *err)
+{
+	const struct hn_run_request *request = &result->request;
+	const size_t n = request->n_sets;
+
+	result->model_set = hn_alloc(strlen(folder) + 16);
+	(void)snprintf(result->model_set, strlen(folder) + 16, "model.path=%s", folder);
+	result->sets = hn_alloc((n + 2) * sizeof *result->sets);
+	for (size_t i = 0; i < n; i++)
+		result->sets[i] = request->sets[i];
+	result->sets[n] = result->model_set;
+	result->sets[n + 1] = "model.init=pretrained";
+	result->request.sets = result->sets;
+	result->request.n_sets = n + 2;
+	hn_run_close(run);
+	result->is_model = result->without_adapters = true;
+	return hn_run_open(run, &result->request, err);
+}
+
+enum hone_status
+hn_result_open(struct hn_result *result, struct hn_run *run, const struct hn_run_request *request,
+	bool is_base, struct hone_error *err)
+{
+	enum hone_status st;
+	char *folder;
+
+	memset(result, 0, sizeof *result);
+	result->request = *request;
+	result->is_base = result->without_adapters = is_base;
+	st = hn_run_open(run, &result->request, err);
+	if (st || is_base)
+		return st;
+	folder = hn_path_join(
+		run->options.run.output, trains_weights(run) ? "model" : "adapter");
+	if (!hn_path_is_dir(folder))
+		st = fail_no_result(run, folder, err);
+	else if (trains_weights(run))
+		st = open_model(result, run, folder, err);
+	else
+		result->adapter = hn_strdup(folder);
+	free(folder);
+	return st;
+}
+
+enum hone_status
+hn_result_load(const struct hn_result *result, const struct hn_run *run,
+	const struct hn_engine *engine, struct hone_error *err)
+{
+	const struct hn_adapted to = hn_adapted_of_run(run, engine);
+	enum hone_status st = HONE_OK;
+
+	if (!result->adapter)
+		return HONE_OK;
+	for (uint32_t i = 0; i < run->n_adapters && !st; i++) {
+		char *folder = i ? hn_path_join(result->adapter, run->adapters[i]->section)
+		                 : hn_strdup(result->adapter);
+
+		st = hn_import_adapter(&to, i, folder, err);
+		free(folder);
+	}
+	return st;
+}
+
+void
+hn_result_close(struct hn_result *result, struct hn_run *run)
+{
+	hn_run_close(run);
+	free(result->adapter);
+	free(result->model_set);
+	free(result->sets);
+	memset(result, 0, sizeof *result);
+}

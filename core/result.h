@@ -1,0 +1,33 @@
+/*
+ * result.h - what a run left behind, ready to be used: for eval, generate and export.
+ *
+ * A run's result is an adapter (<output>/adapter) or, where weights themselves were trained,
+ * a model (<output>/model).  The first is read into the run's parameters, the second takes
+ * the place of the model's file.
+ */
+#ifndef HN_RESULT_H
+#define HN_RESULT_H
+
+#include "graph/engine.h"
+#include "run.h"
+
+struct hn_result {
+	bool is_base;            /* the untouched file was asked for */
+	bool is_model;           /* the run's model file is the result itself */
+	bool without_adapters;   /* build graphs without them */
+	char *adapter;           /* folder of the PEFT adapter, or NULL */
+	char *model_set;         /* "model.path=..." that was added, or NULL */
+	const char **sets;
+	struct hn_run_request request;
+};
+
+/* Opens the run of request->path with its result (is_base: without).  HONE_ECONFIG where
+ * there is no result yet, with what to do.  hn_result_close closes both, in any case. */
+enum hone_status hn_result_open(struct hn_result *result, struct hn_run *run,
+	const struct hn_run_request *request, bool is_base, struct hone_error *err);
+/* Reads the adapter into an engine that is allocated. */
+enum hone_status hn_result_load(const struct hn_result *result, const struct hn_run *run,
+	const struct hn_engine *engine, struct hone_error *err);
+void hn_result_close(struct hn_result *result, struct hn_run *run);
+
+#endif
