@@ -112,13 +112,13 @@ check_name(const char *role, const char *name, struct hone_error *err)
 
 	if (!*name || strlen(name) > NAME_BYTES_MAX || name[strspn(name, allowed)])
 		return hone_fail(err, HONE_EPLUGIN,
-			"name of a %s: found '%.60s', expected 1 to %d of a-z 0-9 _ -", role, name,
-			NAME_BYTES_MAX);
+			"name of the %s: found '%.60s', expected 1 to %d of a-z 0-9 _ -", role,
+			name, NAME_BYTES_MAX);
 	sections = hn_host_tables(&n);
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(sections[i].name, name) == 0)
 			return hone_fail(err, HONE_EPLUGIN,
-				"name of a %s: found '%s', expected none of hone's own sections; "
+				"name of the %s: found '%s', expected none of hone's own sections; "
 				"choose another",
 				role, name);
 	return HONE_OK;

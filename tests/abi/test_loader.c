@@ -158,7 +158,7 @@ test_loader_faulty_struct_is_refused_with_member(void **state)
 		{"-DPROBE_NULL_VT", "adapter 'probe'.vt"},
 		{"-DPROBE_VT_SIZE", "adapter 'probe'.vt.struct_size: found 8 bytes"},
 		{"-DPROBE_VT_MEMBER", "adapter 'probe'.vt.declare: found NULL"},
-		{"-DPROBE_NAME", "name of a adapter: found 'Probe.1'"},
+		{"-DPROBE_NAME", "name of the adapter: found 'Probe.1'"},
 		{"-DPROBE_SECTION_NAME", "found 'train', expected none of hone's own sections"},
 		{"-DPROBE_OPTION_OUTSIDE", "option rank: the member lies outside the struct"},
 		{"-DPROBE_OPTION_TYPE", "option scale: the type is not known"},
