@@ -163,13 +163,12 @@ enum cpu_beside cpu_beside(const struct hone_operand *a, const struct hone_opera
  * `buffer` holds cpu_stored_buffer(o) floats beside the result. */
 #define CPU_PARTS_MAX 8
 int64_t cpu_stored_buffer(const struct hone_operand *o);
-void cpu_stored_read(const struct cpu_call *call, const struct hone_operand *o, int64_t first,
-	int64_t n, float *out, float *buffer);
+void cpu_stored_read(
+	const struct hone_operand *o, int64_t first, int64_t n, float *out, float *buffer);
 
 /* attention.c */
 #define CPU_HEAD_DIM_MAX 256
 
-/* rows.c: sum over rows of n_out functions of the rows, in blocks of fixed size. */
 enum hone_status cpu_decode(const struct cpu_call *call, struct hone_error *err);
 enum hone_status cpu_matmul(const struct cpu_call *call, struct hone_error *err);
 enum hone_status cpu_unary(const struct cpu_call *call, struct hone_error *err);

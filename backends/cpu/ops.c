@@ -171,8 +171,32 @@ check_slice(const struct hone_command *c, struct hone_error *err)
 	const struct hone_attr_slice *attr = c->attr;
 
 	if (attr->begin < 0 || attr->end < attr->begin ||
-		attr->end > hone_operand_row_elems(&c->in[0]))
+		attr->end > hone_operand_row_elems(&c->in[0]) ||
+		attr->end - attr->begin != hone_operand_row_elems(&c->out[0]))
 		return hone_fail(err, HONE_EUNSUPPORTED, "slice_cols outside its operand");
+	return HONE_OK;
+}
+
+static enum hone_status
+check_concat(const struct hone_command *c, struct hone_error *err)
+{
+	int64_t cols = 0;
+
+	for (uint32_t i = 0; i < c->n_in; i++)
+		cols += hone_operand_row_elems(&c->in[i]);
+	if (cols != hone_operand_row_elems(&c->out[0]))
+		return hone_fail(err, HONE_EUNSUPPORTED, "%lld columns side by side are not %lld",
+			(long long)cols, (long long)hone_operand_row_elems(&c->out[0]));
+	return HONE_OK;
+}
+
+static enum hone_status
+check_broadcast(const struct hone_command *c, struct hone_error *err)
+{
+	const int64_t elems = c->in[0].dim[0] * hone_operand_row_elems(&c->in[0]);
+
+	if (c->in[0].space || (elems != 1 && elems != hone_operand_row_elems(&c->out[0])))
+		return hone_fail(err, HONE_EUNSUPPORTED, "broadcast: the operand is not one row");
 	return HONE_OK;
 }
 
@@ -215,8 +239,8 @@ static const struct op_row table[] = {
 	{HONE_OP_DROPOUT, sizeof(struct hone_attr_dropout), 0, "fi", "f", cpu_dropout, NULL},
 	{HONE_OP_SLICE_COLS, sizeof(struct hone_attr_slice), 0, "f", "f", cpu_slice_cols,
 		check_slice},
-	{HONE_OP_CONCAT_COLS, 0, 0, "f*", "f", cpu_concat_cols, NULL},
-	{HONE_OP_BROADCAST, 0, 0, "fa", "f", cpu_broadcast, NULL},
+	{HONE_OP_CONCAT_COLS, 0, 0, "f*", "f", cpu_concat_cols, check_concat},
+	{HONE_OP_BROADCAST, 0, 0, "fa", "f", cpu_broadcast, check_broadcast},
 	{HONE_OP_SUM_SQUARES, 0, 1, "f", "s", cpu_sum_squares, NULL},
 	{HONE_OP_ADAMW, sizeof(struct hone_attr_adamw), 0, "sfsss", "sss", cpu_adamw, NULL},
 	{HONE_OP_DECODE, sizeof(struct hone_attr_cast), 0, "w", "f", cpu_decode, check_cast},

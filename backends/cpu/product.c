@@ -9,7 +9,9 @@
  *
  * so a tile of a is read once per block of columns and stays in L1, a panel streams from L2.
  * Where k is longer than a block the sums wait in f32, and go on in the same order: each
- * element of y is one chain over ascending k, whatever the split.  TN packs both operands.
+ * element of y is one chain over ascending k, whatever the split.  In TN both operands run
+ * across k: a is packed for all pieces by all threads first, a block of k at a time, and the
+ * sums wait in y, which is f32.
  *
  * The compute type: bf16 products with f32 sums when the path has them and the activation a
  * is bf16, whatever b is; else f32.  Flops 2 m n k; bytes of a (n / columns of a
@@ -21,6 +23,8 @@
 #define B_BYTES  (384 * 1024) /* packed columns of a piece: L2, beside a */
 #define ROWS_MAX 516          /* rows of a piece, a multiple of every tile */
 #define PIECES   16           /* wanted, so that threads finish together */
+#define A_ROWS   96           /* TN: rows of y whose a one piece packs: whole tiles */
+#define A_BYTES  (16 << 20)   /* TN: a packed for a block of k */
 
 int32_t
 cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p)
@@ -50,6 +54,8 @@ struct plan {
 	int64_t n_rows, n_cols;     /* blocks */
 	int64_t panel;              /* columns of a full panel */
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
+	float *shared;              /* TN: a, packed, for the block of k at k0 */
+	int64_t k0;
 };
 
 /* Words along k of a block of `depth` elements. */
@@ -67,14 +73,16 @@ plan_make(struct plan *plan)
 	const int64_t depth_max = plan->bf16 ? 2048 : 1024;
 	const int64_t n_depth = cpu_ceil(p->k, depth_max);
 	const int tn = p->form == CPU_TN;
-	const int64_t rows_max = tn ? 192 : ROWS_MAX;
-	int64_t steps, cols, least;
+	int64_t steps, cols, least, fits;
 
 	plan->panel = 2 * plan->k->lanes;
 	plan->depth = p->k ? cpu_round_up(cpu_ceil(p->k, n_depth), 2) : 2;
-	if (tn)
-		plan->depth = cpu_min(plan->depth, plan->bf16 ? 512 : 256);
-	plan->n_rows = cpu_ceil(p->m, rows_max);
+	if (tn) {
+		fits = A_BYTES / (p->m * element) / 16 * 16;
+		fits = fits < 64 ? 64 : fits;
+		plan->depth = cpu_min(plan->depth, cpu_min(fits, plan->bf16 ? 512 : 256));
+	}
+	plan->n_rows = cpu_ceil(p->m, ROWS_MAX);
 	plan->rows = cpu_round_up(cpu_ceil(p->m, plan->n_rows), tile);
 	plan->n_rows = cpu_ceil(p->m, plan->rows);
 
@@ -91,8 +99,7 @@ plan_make(struct plan *plan)
 
 	steps = steps_of(plan, plan->depth);
 	plan->a_at = (uint64_t)cpu_round_up(plan->cols * steps * 4, 64);
-	plan->c_at =
-		plan->a_at + (uint64_t)cpu_round_up((tn ? plan->rows : tile) * steps * 4 + 64, 64);
+	plan->c_at = plan->a_at + (uint64_t)cpu_round_up(tn ? 0 : tile * steps * 4, 64);
 	plan->bytes = plan->c_at +
 		(uint64_t)(plan->depth < p->k && !tn ? plan->rows * plan->cols
 						     : tile * plan->panel) *
@@ -268,43 +275,61 @@ piece(void *ctx, int64_t i, int32_t worker)
 	}
 }
 
-/* A piece of TN: y's rows are columns of a.  Sums wait in y itself, which is f32. */
+/* TN: packs a's columns (rows of y) for this block of k, in K order, tile after tile. */
+static void
+piece_a(void *ctx, int64_t i, int32_t worker)
+{
+	const struct plan *plan = ctx;
+	const struct cpu_product *p = plan->p;
+	const int64_t row = i * A_ROWS, depth = cpu_min(plan->depth, p->k - plan->k0);
+	const struct hn_pack pack = {.bf16 = plan->bf16,
+		.dtype = p->a.dtype,
+		.out = plan->shared + row * steps_of(plan, depth),
+		.w = plan->k->tile_rows,
+		.in = cpu_at(&p->a, plan->k0 * p->lda + row),
+		.ld = p->lda,
+		.n = cpu_min(A_ROWS, p->m - row),
+		.k = depth};
+
+	(void)worker;
+	plan->k->pack_nn(&pack);
+}
+
+/* A piece of TN for one block of k, added to y unless it is the first. */
 static void
 piece_tn(void *ctx, int64_t i, int32_t worker)
 {
 	const struct plan *plan = ctx;
 	const struct cpu_product *p = plan->p;
-	const int64_t tile = plan->k->tile_rows;
+	const int64_t tile = plan->k->tile_rows, depth = cpu_min(plan->depth, p->k - plan->k0);
 	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
-	float *const panels = (float *)(void *)scratch,
-		     *const copy = (float *)(void *)(scratch + plan->a_at);
+	float *const panels = (float *)(void *)scratch;
+	struct hn_tile t = {.bf16 = plan->bf16,
+		.add = plan->k0 > 0 || p->accumulate,
+		.steps = steps_of(plan, depth),
+		.lda = tile};
 
-	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
-		const int64_t depth = cpu_min(plan->depth, p->k - k0);
-		struct hn_tile t = {.bf16 = plan->bf16,
-			.add = k0 > 0 || p->accumulate,
-			.steps = steps_of(plan, depth),
-			.lda = tile};
+	pack_b(plan, panels, col0, col1, plan->k0, depth);
+	for (int64_t row = row0; row < row1; row += tile) {
+		t.m = cpu_min(tile, row1 - row);
+		t.a = plan->shared + row * t.steps;
+		walk_panels(plan, &t, panels, row, col0, col1, NULL,
+			(float *)(void *)(scratch + plan->c_at), 1);
+	}
+}
 
-		const struct hn_pack pack = {.bf16 = plan->bf16,
-			.dtype = p->a.dtype,
-			.out = copy,
-			.w = tile,
-			.in = cpu_at(&p->a, k0 * p->lda + row0),
-			.ld = p->lda,
-			.n = row1 - row0,
-			.k = depth};
+/* Blocks of k one after the other; within one, a is packed before any piece starts. */
+static void
+run_tn(struct cpu_device *d, struct plan *plan)
+{
+	const struct cpu_product *p = plan->p;
 
-		pack_b(plan, panels, col0, col1, k0, depth);
-		plan->k->pack_nn(&pack);
-		for (int64_t row = row0; row < row1; row += tile) {
-			t.m = cpu_min(tile, row1 - row);
-			t.a = copy + (row - row0) * t.steps;
-			walk_panels(plan, &t, panels, row, col0, col1, NULL,
-				(float *)(void *)(scratch + plan->c_at), 1);
-		}
+	plan->shared = (float *)(void *)d->shared.memory;
+	for (plan->k0 = 0; plan->k0 < p->k || plan->k0 == 0; plan->k0 += plan->depth) {
+		cpu_run(d, cpu_ceil(p->m, A_ROWS), piece_a, plan);
+		cpu_run(d, plan->n_rows * plan->n_cols, piece_tn, plan);
 	}
 }
 
@@ -319,10 +344,15 @@ cpu_product_run(
 		return HONE_OK;
 	plan.direct = cpu_product_direct(&p->a, p->lda, p->k, plan.bf16);
 	plan_make(&plan);
+	if (p->form == CPU_TN)
+		shared = (uint64_t)((p->m + 16) * steps_of(&plan, plan.depth) * 4);
 	st = cpu_reserve(d, shared, plan.bytes, err);
 	if (st)
 		return st;
-	cpu_run(d, plan.n_rows * plan.n_cols, p->form == CPU_TN ? piece_tn : piece, &plan);
+	if (p->form == CPU_TN)
+		run_tn(d, &plan);
+	else
+		cpu_run(d, plan.n_rows * plan.n_cols, piece, &plan);
 	return HONE_OK;
 }
 

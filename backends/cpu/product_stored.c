@@ -31,8 +31,7 @@ decode_piece(void *ctx, int64_t i, int32_t worker)
 	float *scratch = (float *)(void *)g->call->d->worker[worker].memory;
 	float *out = cpu_target(&g->dense, row * g->cols, scratch);
 
-	cpu_stored_read(
-		g->call, g->b, (g->first + row) * g->cols, n, out, scratch + g->block * g->cols);
+	cpu_stored_read(g->b, (g->first + row) * g->cols, n, out, scratch + g->block * g->cols);
 	cpu_write(g->call->k, &g->dense, row * g->cols, n, out);
 }
 

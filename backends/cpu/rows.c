@@ -58,7 +58,7 @@ gather_piece(void *ctx, int64_t i, int32_t worker)
 			copy_row(call->k, &f->y, m, &f->x, f->index[m], D);
 			continue;
 		}
-		cpu_stored_read(call, table, f->index[m] * D, D, row, row + D);
+		cpu_stored_read(table, f->index[m] * D, D, row, row + D);
 		call->k->from_f32(cpu_at(&f->y, m * D), f->y.dtype, row, D);
 	}
 }

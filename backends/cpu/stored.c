@@ -27,8 +27,7 @@ cpu_stored_buffer(const struct hone_operand *o)
 }
 
 void
-cpu_stored_read(const struct cpu_call *call, const struct hone_operand *o, int64_t first, int64_t n,
-	float *out, float *buffer)
+cpu_stored_read(const struct hone_operand *o, int64_t first, int64_t n, float *out, float *buffer)
 {
 	const struct hone_storage_vt *vt = o->storage;
 	const int64_t block = vt->block_elems ? vt->block_elems : 1, chunk = chunk_of(vt);
@@ -36,7 +35,6 @@ cpu_stored_read(const struct cpu_call *call, const struct hone_operand *o, int64
 	const uint8_t *memory = o->buffer;
 	const void *parts[CPU_PARTS_MAX] = {memory + o->offset};
 
-	(void)call;
 	for (uint32_t i = 1; i < vt->n_parts && o->part_offset; i++)
 		parts[i] = memory + o->part_offset[i - 1];
 	while (first < end) {
@@ -71,7 +69,7 @@ piece(void *ctx, int64_t i, int32_t worker)
 	float *buffer = (float *)(void *)d->call->d->worker[worker].memory;
 	float *target = cpu_target(&d->y, at, buffer + d->chunk);
 
-	cpu_stored_read(d->call, &d->call->c->in[0], at, n, target, buffer);
+	cpu_stored_read(&d->call->c->in[0], at, n, target, buffer);
 	cpu_write(d->call->k, &d->y, at, n, target);
 }
 

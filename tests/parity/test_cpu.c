@@ -508,6 +508,75 @@ test_cpu_portable_agrees_with_reference(void **state)
 	all_cases(PORTABLE);
 }
 
+/* ---- what a device says ---- */
+
+/* A path that is forced but not taken, or recorded under another's name. */
+static void
+test_cpu_forced_path_is_reported(void **state)
+{
+	struct test_host h;
+
+	(void)state;
+	host_open(&h, 1);
+	for (int32_t path = AVX512_BF16; path < N_PATHS; path++) {
+		struct hone_device_info info = {.struct_size = sizeof info};
+		struct hone_error err = {0};
+		struct ops_device cpu;
+
+		if (!device_open(&cpu, &h, path))
+			continue;
+		assert_int_equal(cpu.vt->device_info(cpu.self, 0, &info, &err), HONE_OK);
+		assert_string_equal(info.kernel_path, path_names[path]);
+		assert_int_equal(info.has_fast_bf16, path == AVX512_BF16);
+		ops_close(&cpu);
+	}
+	hn_pool_destroy(h.pool);
+}
+
+/* A later attribute, a type or an operand that is computed as if it were not there. */
+static void
+test_cpu_unknown_attribute_type_or_operand_is_refused(void **state)
+{
+	struct test_host h;
+	struct ops_device cpu;
+	struct hone_attr_matmul attr[2] = {{.form = HONE_MATMUL_NT}};
+	struct hone_operand in[4], out;
+	struct hone_command c = {.op = HONE_OP_MATMUL,
+		.n_in = 2,
+		.n_out = 1,
+		.attr_size = sizeof attr[0],
+		.attr = attr,
+		.in = in,
+		.out = &out};
+	struct hone_error err = {0};
+
+	(void)state;
+	host_open(&h, 1);
+	assert_true(device_open(&cpu, &h, 0));
+	out = (struct hone_operand){.dtype = HONE_DTYPE_F32, .rank = 2, .dim = {3, 3}};
+	for (int i = 0; i < 4; i++)
+		in[i] = out;
+	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_OK);
+	c.attr_size = sizeof attr;
+	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_EUNSUPPORTED);
+	c.attr_size = sizeof attr[0];
+	c.n_in = 4;
+	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_EUNSUPPORTED);
+	c.n_in = 1;
+	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_EUNSUPPORTED);
+	c.n_in = 2;
+	in[1].dtype = HONE_DTYPE_F64;
+	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_EUNSUPPORTED);
+	in[1].dtype = HONE_DTYPE_F32;
+	c.flags = HONE_COMMAND_ACCUMULATE; /* nt does not add to its output */
+	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_EUNSUPPORTED);
+	c.flags = 0;
+	c.op = HONE_OP_CUSTOM + 1;
+	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_EUNSUPPORTED);
+	ops_close(&cpu);
+	hn_pool_destroy(h.pool);
+}
+
 int
 main(void)
 {
@@ -518,6 +587,8 @@ main(void)
 		cmocka_unit_test(test_cpu_portable_agrees_with_reference),
 		cmocka_unit_test(test_cpu_large_shapes_agree_with_reference),
 		cmocka_unit_test(test_cpu_any_number_of_threads_gives_the_same_bits),
+		cmocka_unit_test(test_cpu_forced_path_is_reported),
+		cmocka_unit_test(test_cpu_unknown_attribute_type_or_operand_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
