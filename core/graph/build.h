@@ -99,6 +99,7 @@ struct hn_build_request {
 	int32_t compute;
 	bool without_adapters; /* the policy view is the untouched file (--base) */
 	bool recomputes;       /* layers are computed again in the backward */
+	bool without_fusion;   /* every node runs as it was written, for comparisons */
 };
 
 struct hn_term {

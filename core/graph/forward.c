@@ -476,7 +476,7 @@ hn_build(const struct hn_build_request *request, struct hn_graph *graph,
 	free(b.term_nodes);
 	if (st && err && !err->status)
 		(void)hone_graph_status(&graph->base, err);
-	if (!st)
+	if (!st && !request->without_fusion)
 		hn_graph_fuse(graph);
 	return st;
 }

@@ -118,17 +118,57 @@ find_lifetimes(struct plan *plan)
 			plan->life[plan->graph->outputs[i].value].last = p->n_order;
 }
 
-/* A stored result lies in the leaf's own memory where its op adds there, or works in place. */
+/* Can this node add to what its outputs hold? */
 static bool
-stores_directly(const struct plan *plan, const struct hn_node *node, uint32_t value)
+accumulates(const struct hn_node *node)
 {
-	const struct hn_output *store = hn_program_store_of(plan->program, value);
+	const struct hone_attr_matmul *attr = node->attr;
 
-	if (!store)
+	if (node->op == HONE_OP_MATMUL && attr->form != HONE_MATMUL_TN)
 		return false;
-	if (!store->accumulates)
-		return true;
-	return (hn_op_find(node->op)->flags & HN_OP_ACCUMULATES) && !plan->is_read[value];
+	return (hn_op_find(node->op)->flags & HN_OP_ACCUMULATES) != 0;
+}
+
+static uint32_t
+count_outputs(const struct hn_graph *graph, uint32_t value)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < graph->n_outputs; i++)
+		n += graph->outputs[i].value == value;
+	return n;
+}
+
+/* Stored results lie in the leaves' own memory where the op works in place, or adds there
+ * and they are for nothing else: all results of a node or none, as one flag says so. */
+static bool
+stores_directly(const struct plan *plan, const struct hn_node *node)
+{
+	for (uint32_t k = 0; k < node->n_out; k++) {
+		const uint32_t value = node->first_out + k;
+		const struct hn_output *store = hn_program_store_of(plan->program, value);
+
+		if (!store)
+			return false;
+		if (store->accumulates &&
+			(!accumulates(node) || plan->is_read[value] ||
+				count_outputs(plan->graph, value) != 1))
+			return false;
+	}
+	return true;
+}
+
+/* Gradients that the program itself adds to their memory, at its end, last until then. */
+static void
+keep_until_added(struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->graph->n_outputs; i++) {
+		const struct hn_output *output = &plan->graph->outputs[i];
+		struct life *life = &plan->life[output->value];
+
+		if (output->leaf && life->is_placed)
+			life->last = plan->program->n_order;
+	}
 }
 
 static int32_t
@@ -187,13 +227,12 @@ place_leaves(struct plan *plan)
 	}
 	for (uint32_t t = 0; t < p->n_order; t++) {
 		const struct hn_node *node = &plan->graph->nodes[p->order[t]];
+		const bool is_direct = stores_directly(plan, node);
 
-		for (uint32_t k = 0; k < node->n_out; k++) {
+		for (uint32_t k = 0; k < node->n_out && is_direct; k++) {
 			const uint32_t value = node->first_out + k;
 			const struct hn_output *store = hn_program_store_of(p, value);
 
-			if (!stores_directly(plan, node, value))
-				continue;
 			p->places[value] = (struct hn_location){.kind = memory_of_leaf(store->leaf),
 				.weight = store->leaf_index,
 				.n_bytes = plan->life[value].n_bytes};
@@ -331,6 +370,7 @@ hn_program_place(struct hn_program *program, struct hone_error *err)
 	find_region_spans(&plan);
 	find_lifetimes(&plan);
 	place_leaves(&plan);
+	keep_until_added(&plan);
 	share_in_place(&plan);
 	place_values(&plan);
 	free(plan.life);

@@ -126,12 +126,12 @@ compile_node(struct hn_program *p, const struct hn_tables *tables, uint32_t posi
 
 		put_operand(p, tables, &command->out[k], node->first_out + k, region);
 		if (store && store->accumulates &&
-			p->places[node->first_out + k].kind != HN_MEMORY_ARENA)
+			p->places[node->first_out + k].kind == HN_MEMORY_GRADS)
 			command->flags |= HONE_COMMAND_ACCUMULATE;
 	}
 }
 
-/* gradient += value, for contributions whose op cannot add by itself. */
+/* gradient += value, for contributions that do not lie in the gradient's memory already. */
 static void
 compile_extra_adds(struct hn_program *p, const struct hn_tables *tables)
 {
@@ -142,7 +142,7 @@ compile_extra_adds(struct hn_program *p, const struct hn_tables *tables)
 		struct hone_command *command;
 
 		if (!output->leaf || !output->accumulates ||
-			p->places[output->value].kind != HN_MEMORY_ARENA)
+			p->places[output->value].kind == HN_MEMORY_GRADS)
 			continue;
 		command = next_command(p, 2, 1);
 		command->op = HONE_OP_BINARY;

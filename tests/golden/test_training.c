@@ -13,21 +13,7 @@
 #include "model/safetensors.h"
 #include "support.h"
 #include "train/schedule.h"
-#include "train/step.h"
-
-struct lora_values { /* the options of the adapter, as its table writes them */
-	int64_t r;
-	double lora_alpha, lora_dropout;
-	const struct hone_site_set *target_modules;
-	const struct hone_site_map *rank_pattern, *alpha_pattern;
-	int32_t use_rslora, init_lora_weights;
-	const char *init_from;
-};
-
-struct sft_values {
-	int32_t completion_only_loss, assistant_only_loss;
-	double label_smoothing_factor;
-};
+#include "train_run.h"
 
 struct run {
 	const char *model, *curves, *which; /* which = "plain" or "accum2" ... */

@@ -107,6 +107,13 @@ open_device(struct bench_model *bench, const struct hone_factory *factory, const
 void
 bench_open(struct bench_model *bench, const char *path, const char *backend)
 {
+	bench_open_threads(bench, path, backend, 2);
+}
+
+void
+bench_open_threads(
+	struct bench_model *bench, const char *path, const char *backend, int32_t threads)
+{
 	char *full = test_data_path(path);
 	const struct hn_model_request request = {
 		.name = "policy", .path = full, .find_storage = find_storage};
@@ -115,8 +122,9 @@ bench_open(struct bench_model *bench, const char *path, const char *backend)
 	static uint64_t defaults[64]; /* options of the cpu backend: all zero */
 
 	memset(bench, 0, sizeof *bench);
-	bench->host = (struct hone_host){sizeof bench->host, HONE_ABI, get_interface, log_line, NULL};
-	assert_int_equal(hn_pool_create(&bench->pool, 2, &err), HONE_OK);
+	bench->host =
+		(struct hone_host){sizeof bench->host, HONE_ABI, get_interface, log_line, NULL};
+	assert_int_equal(hn_pool_create(&bench->pool, threads, &err), HONE_OK);
 	bench->host.internal = bench->pool;
 	if (hn_streq(backend, "cpu"))
 		open_device(bench, bench_factory("cpu", HONE_ROLE_BACKEND, "cpu"), defaults);
@@ -142,7 +150,13 @@ void
 bench_adapter(struct bench_model *bench, const char *file, const char *name, const char *section,
 	const void *values)
 {
-	const struct hone_factory *factory = bench_factory(file, HONE_ROLE_ADAPTER, name);
+	bench_adapter_of(bench, bench_factory(file, HONE_ROLE_ADAPTER, name), section, values);
+}
+
+void
+bench_adapter_of(struct bench_model *bench, const struct hone_factory *factory, const char *section,
+	const void *values)
+{
 	const struct hone_instance_info info = {sizeof info, 0, section, "policy"};
 	const uint32_t i = bench->n_adapters++;
 	struct hone_error err = {0};
@@ -169,7 +183,8 @@ bench_close(struct bench_model *bench)
 }
 
 void
-bench_bind(struct hn_program *program, const int32_t *ids, const int32_t *offsets, int64_t n_segments)
+bench_bind(
+	struct hn_program *program, const int32_t *ids, const int32_t *offsets, int64_t n_segments)
 {
 	int32_t *tokens = hn_program_column(program, "text.tokens");
 	int32_t *positions = hn_program_column(program, "text.positions");

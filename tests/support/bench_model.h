@@ -28,15 +28,21 @@ const struct hone_factory *bench_factory(const char *file, const char *role, con
 
 /* Opens the model of tests/data/<path> on "reference" or "cpu". */
 void bench_open(struct bench_model *bench, const char *path, const char *backend);
+/* The same with a pool of so many threads; bench_open takes 2. */
+void bench_open_threads(
+	struct bench_model *bench, const char *path, const char *backend, int32_t threads);
 /* Adds an adapter whose values are given (as its option struct). */
 void bench_adapter(struct bench_model *bench, const char *file, const char *name,
+	const char *section, const void *values);
+/* The same of a factory, which may be the test's own. */
+void bench_adapter_of(struct bench_model *bench, const struct hone_factory *factory,
 	const char *section, const void *values);
 /* All sites that a text names. */
 const struct hone_site_set *bench_sites(struct bench_model *bench, const char *text);
 void bench_close(struct bench_model *bench);
 
 /* Fills tokens, positions, keys, offsets and ranges of stream "text". */
-void bench_bind(struct hn_program *program, const int32_t *ids, const int32_t *offsets,
-	int64_t n_segments);
+void bench_bind(
+	struct hn_program *program, const int32_t *ids, const int32_t *offsets, int64_t n_segments);
 
 #endif

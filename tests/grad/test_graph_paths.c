@@ -1,0 +1,157 @@
+/*
+ * test_graph_paths.c - gradients on their way to parameters, against central differences.
+ *
+ * Where test_graph_ops.c asks each op, this asks what lies between ops and memory: values
+ * that several parameters take as their gradient, contributions that no op can add by itself,
+ * sums of chunks, gradients that are stopped.  Each case runs twice in an arena full of NaN,
+ * and the second run must add the same again.
+ */
+#include <math.h>
+
+#include "graph_lab.h"
+#include "support.h"
+
+/* Two parameters whose gradients are one node, and one that is used twice. */
+static void
+one_gradient_two_parameters(struct lab *lab, int32_t kind)
+{
+	const hone_node x = lab_rows(lab, 3, 0.0, 1.0), p = lab_param(lab, 3, 0, 0.0, 1.0);
+	hone_node y = hone_add(lab->g, x, p);
+
+	(void)kind;
+	y = hone_add(lab->g, y, lab_param(lab, 3, 0, 0.0, 1.0));
+	lab_loss(lab, hone_add(lab->g, y, p));
+}
+
+/* A gradient that no op adds by itself must last until it is added. */
+static void
+gradient_outlives_its_command(struct lab *lab, int32_t kind)
+{
+	const hone_node p = lab_param(lab, 4, 3, 0.0, 1.0), q = lab_param(lab, 4, 3, 0.0, 1.0);
+	hone_node y = hone_mul(lab->g, p, q);
+
+	(void)kind;
+	for (int i = 0; i < 4; i++)
+		y = hone_mul(lab->g, hone_unary(lab->g, y, HONE_UNARY_TANH),
+			lab_param(lab, 4, 3, 0.5, 1.0));
+	lab_loss(lab, y);
+}
+
+static void
+same_operand_twice(struct lab *lab, int32_t kind)
+{
+	const hone_node p = lab_param(lab, 4, 4, 0.0, 1.0);
+
+	(void)kind;
+	lab_loss(lab, hone_add(lab->g, p, p));
+	lab_loss(lab, hone_mul(lab->g, p, p));
+	lab_loss(lab, hone_matmul_nn(lab->g, p, p));
+}
+
+static void
+equal_nodes(struct lab *lab, int32_t kind)
+{
+	const hone_node x = lab_rows(lab, 3, 0.0, 1.0);
+
+	(void)kind;
+	/* x x and 1 x x are two nodes of one value: their gradients cancel */
+	lab_loss(lab,
+		hone_sub(lab->g, hone_mul(lab->g, x, x),
+			hone_mul(lab->g, hone_scale(lab->g, x, 1.0), x)));
+	lab_loss(lab, x);
+}
+
+/* The gradient of the parameter is the cotangent itself, which no node makes. */
+static void
+loss_is_parameter(struct lab *lab, int32_t kind)
+{
+	(void)kind;
+	lab_loss(lab, lab_rows(lab, 2, 0.0, 1.0));
+	lab->loss = hone_add(lab->g, lab->loss, lab_param(lab, 1, 0, 0.0, 1.0));
+}
+
+/* A head over chosen rows, two at a time. */
+static void
+chunked_head(struct lab *lab, int32_t smoothing)
+{
+	const struct hone_attr_norm attr = {1e-5};
+	const hone_node in[2] = {lab_picked(lab, 4, 0.0, 1.0), lab_param(lab, 4, 0, 1.0, 0.3)};
+	hone_node out[2] = {{0}, {0}};
+
+	lab->picked_is_chunked = true;
+	(void)lab->g->vt->node(lab->g, HONE_OP_RMS_NORM, 2, in, &attr, sizeof attr, 2, out);
+	lab_loss(lab,
+		hone_nll(lab->g, hone_matmul_nt(lab->g, out[0], lab_param(lab, 5, 4, 0.0, 1.0)),
+			lab_labels(lab), (double)smoothing / 10.0));
+}
+
+/* Of two results of one command only one is a gradient. */
+static void
+chunked_norm_bias(struct lab *lab, int32_t kind)
+{
+	static const double ones[4] = {1.0, 0.5, 2.0, -1.0};
+	const struct hone_attr_norm attr = {1e-5};
+	const int64_t four = 4;
+	const hone_node in[3] = {lab_picked(lab, 4, 0.0, 1.0),
+		kind ? lab_param(lab, 4, 0, 1.0, 0.3)
+		     : lab->g->vt->constant(lab->g, HONE_DTYPE_F64, 1, &four, ones),
+		kind ? lab->g->vt->constant(lab->g, HONE_DTYPE_F64, 1, &four, ones)
+		     : lab_param(lab, 4, 0, 0.0, 0.3)};
+	hone_node out[3] = {{0}, {0}, {0}};
+
+	lab->picked_is_chunked = true;
+	(void)lab->g->vt->node(lab->g, HONE_OP_LAYER_NORM, 3, in, &attr, sizeof attr, 3, out);
+	lab_loss(lab, out[0]);
+}
+
+static const struct lab_case cases[] = {
+	{"one gradient, two parameters", one_gradient_two_parameters, 0},
+	{"gradient outlives its command", gradient_outlives_its_command, 0},
+	{"same operand twice", same_operand_twice, 0},
+	{"equal nodes", equal_nodes, 0},
+	{"loss is a parameter", loss_is_parameter, 0},
+	{"chunked head", chunked_head, 1},
+	{"chunked norm, bias alone", chunked_norm_bias, 0},
+	{"chunked norm, weight alone", chunked_norm_bias, 1},
+};
+
+static void
+test_graph_paths_gradients_equal_differences(void **state)
+{
+	(void)state;
+	assert_int_equal(lab_check_cases(cases, sizeof cases / sizeof cases[0], false), 0);
+	assert_int_equal(lab_check_cases(cases, sizeof cases / sizeof cases[0], true), 0);
+}
+
+/* Would catch a gradient that flows where it was stopped, or not beside it. */
+static void
+test_graph_paths_stop_gradient_blocks_one_path_only(void **state)
+{
+	struct lab lab;
+	double *gradient;
+
+	(void)state;
+	lab_open(&lab);
+	{
+		const hone_node p = lab_param(&lab, 1, 0, 2.0, 0.0);
+		const hone_node stop = hone_stop_gradient(lab.g, hone_mul(lab.g, p, p));
+
+		lab_loss(&lab, hone_mul(lab.g, p, stop)); /* p^3, of which p^2 is a constant */
+	}
+	lab_finish(&lab, 3, false);
+	const double loss = lab_run(&lab);
+	gradient = lab_values(&lab, HN_MEMORY_GRADS, 0);
+	assert_true(fabs(gradient[0] - loss / 2.0) < 1e-12 * fabs(loss));
+	lab_close(&lab);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_graph_paths_gradients_equal_differences),
+		cmocka_unit_test(test_graph_paths_stop_gradient_blocks_one_path_only),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
