@@ -266,7 +266,7 @@ static const char *const not_offered[] = {
 	"none_given",           /* PEFT has a table of models; here modules are named */
 	"all_linear_excluding", /* PEFT writes the names it found, never this, to disk */
 	"half_of_one_name",     /* PEFT passes over a name that fits nothing; here an error */
-	"one_unknown_name", "embedding", /* LoRA of embeddings */
+	"one_unknown_name", "rank_pattern_half_name", "embedding", /* LoRA of embeddings */
 };
 
 static bool
