@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "bench_adapter.h"
+#include "data/vocabulary.h"
 #include "support.h"
 
 #define FOLDER    "golden/models/tiny-llama"
@@ -263,10 +264,12 @@ test_peft_gguf_becomes_its_folder(void **state)
 
 /* What PEFT takes and an INI refuses; each with its reason. */
 static const char *const not_offered[] = {
-	"none_given",           /* PEFT has a table of models; here modules are named */
-	"all_linear_excluding", /* PEFT writes the names it found, never this, to disk */
-	"half_of_one_name",     /* PEFT passes over a name that fits nothing; here an error */
-	"one_unknown_name", "rank_pattern_half_name", "embedding", /* LoRA of embeddings */
+	"none_given",             /* PEFT has a table of models; here modules are named */
+	"all_linear_excluding",   /* PEFT writes the names it found, never this, to disk */
+	"half_of_one_name",       /* PEFT passes over a name that fits nothing; here an error */
+	"one_unknown_name",       /* likewise */
+	"rank_pattern_half_name", /* likewise */
+	"embedding",              /* LoRA of embeddings */
 };
 
 static bool
@@ -372,8 +375,94 @@ test_peft_modules_are_those_of_peft(void **state)
 	free(path);
 }
 
+/* ---- for etc/golden/load_exports.py ---- */
+
+static json_t *
+numbers(const double *values, int64_t n)
+{
+	json_t *list = json_array();
+
+	for (int64_t i = 0; i < n; i++)
+		(void)json_array_append_new(list, json_real(values[i]));
+	return list;
+}
+
+static json_t *
+integers(const int32_t *values, int64_t n)
+{
+	json_t *list = json_array();
+
+	for (int64_t i = 0; i < n; i++)
+		(void)json_array_append_new(list, json_integer(values[i]));
+	return list;
+}
+
+/* Exports one case in every form and describes it: where, and our logits of its rows. */
+static json_t *
+keep_case(size_t i, const struct golden_text *text, const char *root)
+{
+	static const char *const bases[] = {FOLDER, FOLDER, UNTIED};
+	json_t *item = json_object(), *rows = json_array();
+	char name[32], *dir, *base = test_data_path(bases[i]);
+	struct hn_tokenizer *tokenizer = NULL;
+	struct bench_adapter b;
+	struct hone_error err = {0};
+	double *logits;
+
+	open_case(&b, i, "cpu", HONE_DTYPE_F32, text);
+	logits = bench_adapter_logits(&b, text);
+	if (hn_vocabulary_open(&tokenizer, &b.bench.model, &err))
+		fail_msg("%s", err.text);
+	b.adapted.tokenizer = tokenizer;
+	for (int form = 0; form < 3; form++) {
+		static const char *const forms[] = {"adapter", "model", "bf16"};
+
+		(void)snprintf(name, sizeof name, "%zu-%s", i, forms[form]);
+		dir = hn_path_join(root, name);
+		if (form ? hn_export_model(&b.adapted, dir,
+				   form == 1 ? HN_EXPORT_F32 : HN_EXPORT_BF16, NULL, &err)
+			 : hn_export_adapter(&b.adapted, dir, NULL, &err))
+			fail_msg("%s: %s", err.place, err.text);
+		(void)json_object_set_new(item, forms[form], json_string(dir));
+		free(dir);
+	}
+	for (int64_t r = 0; r < text->n_rows; r++)
+		(void)json_array_append_new(rows, numbers(logits + text->rows[r] * 263, 263));
+	(void)json_object_set_new(item, "name", json_string(cases[i].model));
+	(void)json_object_set_new(item, "base", json_string(base));
+	(void)json_object_set_new(item, "logits", rows);
+	hn_tokenizer_destroy(tokenizer);
+	bench_adapter_close(&b);
+	free(logits);
+	free(base);
+	return item;
+}
+
+/* golden_peft FOLDER: keeps the exports there for PEFT and transformers to load. */
+static int
+keep(const char *root)
+{
+	char *path = hn_path_join(root, "logits.json");
+	json_t *doc = json_object(), *list = json_array();
+	struct golden_text text;
+	int rc;
+
+	golden_text_open(&text);
+	for (size_t i = 0; i < N_CASES; i++)
+		(void)json_array_append_new(list, keep_case(i, &text, root));
+	(void)json_object_set_new(doc, "input_ids", integers(text.ids, text.n));
+	(void)json_object_set_new(doc, "segments", integers(text.segments, text.n_segments + 1));
+	(void)json_object_set_new(doc, "rows", integers(text.rows, text.n_rows));
+	(void)json_object_set_new(doc, "cases", list);
+	rc = json_dump_file(doc, path, JSON_REAL_PRECISION(9));
+	json_decref(doc);
+	golden_text_close(&text);
+	free(path);
+	return rc ? 1 : 0;
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_peft_imported_adapter_gives_peft_logits),
@@ -383,5 +472,7 @@ main(void)
 		cmocka_unit_test(test_peft_modules_are_those_of_peft),
 	};
 
+	if (argc > 1)
+		return keep(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
