@@ -5,7 +5,9 @@
  * paths, and either of them narrowed by exclude_modules and layers_to_transform.  An INI has
  * names and expressions; what is narrowed becomes one expression with look-aheads:
  *
- *     (?!(?:<excluded>)$)(?=<layer in the list>)(?:<targets>)
+ *     (?!<excluded>$)(?:<whole paths>|(?=<layer in the list>)<ends of paths>)
+ *
+ * An item that is a whole path counts in any layer, as in PEFT.
  *
  * A pattern of rank_pattern or alpha_pattern fits at any dot, so it becomes "(?:.*\.)?(?:P)".
  */
@@ -60,6 +62,23 @@ hn_pattern_fits(const char *pattern, const char *path)
 	return n > 0;
 }
 
+/* The items of a list, escaped, as "(?:a|b)"; false when one is no text. */
+static bool
+put_items(struct hn_str *out, const json_t *list)
+{
+	hn_str_puts(out, "(?:");
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *item = json_string_value(json_array_get(list, i));
+
+		if (!item)
+			return false;
+		hn_str_puts(out, i ? "|" : "");
+		put_escaped(out, item);
+	}
+	hn_str_putc(out, ')');
+	return json_array_size(list) > 0;
+}
+
 /* An expression over whole paths for a list of ends, or the expression that is given. */
 static bool
 put_modules(struct hn_str *out, const json_t *modules)
@@ -68,17 +87,8 @@ put_modules(struct hn_str *out, const json_t *modules)
 		hn_str_printf(out, "(?:%s)", json_string_value(modules));
 		return true;
 	}
-	hn_str_puts(out, "(?:.*\\.)?(?:");
-	for (size_t i = 0; i < json_array_size(modules); i++) {
-		const char *item = json_string_value(json_array_get(modules, i));
-
-		if (!item)
-			return false;
-		hn_str_puts(out, i ? "|" : "");
-		put_escaped(out, item);
-	}
-	hn_str_putc(out, ')');
-	return json_array_size(modules) > 0;
+	hn_str_puts(out, "(?:.*\\.)?");
+	return put_items(out, modules);
 }
 
 /* Layer numbers as "(?:0|3)". */
@@ -180,10 +190,17 @@ put_targets(struct hn_str *out, const json_t *config, const json_t *targets)
 			return false;
 		hn_str_puts(out, "$)");
 	}
-	if (is_given(layers) &&
-		!put_layer_condition(out, layers, json_object_get(config, "layers_pattern")))
+	if (!is_given(layers))
+		return put_modules(out, targets);
+	hn_str_puts(out, "(?:");
+	if (!put_items(out, targets))
 		return false;
-	return put_modules(out, targets);
+	hn_str_putc(out, '|');
+	if (!put_layer_condition(out, layers, json_object_get(config, "layers_pattern")) ||
+		!put_modules(out, targets))
+		return false;
+	hn_str_putc(out, ')');
+	return true;
 }
 
 static bool

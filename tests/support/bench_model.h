@@ -26,7 +26,7 @@ struct bench_model {
 /* The factory of a role and name in build/lib/hone/<file>.so; fails the test when absent. */
 const struct hone_factory *bench_factory(const char *file, const char *role, const char *name);
 
-/* Opens the model of tests/data/<path> on "reference" or "cpu". */
+/* Opens the model of tests/data/<path>, or of an absolute path, on "reference" or "cpu". */
 void bench_open(struct bench_model *bench, const char *path, const char *backend);
 /* The same with a pool of so many threads; bench_open takes 2. */
 void bench_open_threads(
