@@ -3,26 +3,39 @@
  *
  *     open folder -> open session -> plan -> allocate -> initialise or resume
  *     step, log, evaluate, save                        (until the last step, or a signal)
- *     evaluate, save, export, mark as finished
+ *     save, export, mark as finished
+ *
+ * All that a later step depends on beside parameters and moments is in struct hn_progress, so
+ * a run that was stopped anywhere goes on as if nothing had happened.
  */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "loop.h"
 #include "base/file.h"
+#include "loop.h"
 #include "session.h"
+#include "train/checkpoint.h"
 #include "train/export.h"
+#include "train/interrupt.h"
+
+enum { N_FACTS = 8 };
 
 struct loop {
 	struct hn_run *run;
 	struct hn_session session;
-	int64_t step; /* done */
-	int64_t tokens, supervised;
-	double loss_sum, time_s, last_eval_loss;
-	int64_t n_loss, logged_tokens;
-	double logged_at;
+	struct hn_folder folder;
+	struct hn_progress at;
+	struct hn_fact facts[N_FACTS];
+	size_t n_facts;
+	char model[33], tokenizer[33];
+	struct hn_str config; /* the resolved configuration */
+	struct hn_step_outcome last;
+	double last_eval_loss;
+	bool is_best; /* the last evaluation was the best so far */
+	bool stops_early;
+	int64_t saved_step; /* -1 = none in this sitting */
 };
 
 static bool
@@ -33,75 +46,185 @@ is_due(int64_t step, int64_t every)
 
 /* ---- logging ---- */
 
-static void
-log_step(struct loop *l, const struct hn_step_outcome *outcome)
+static enum hone_status
+log_step(struct loop *l, struct hone_error *err)
 {
-	const double now = hn_now_s(), took = now - l->logged_at;
-	const struct hn_train_line line = {.step = l->step,
-		.epoch = hn_order_epoch(&l->session.train.order, l->step),
-		.loss = l->loss_sum / (double)l->n_loss,
-		.grad_norm = outcome->grad_norm,
-		.learning_rate = outcome->rate,
-		.num_tokens = l->tokens,
-		.num_supervised_tokens = l->supervised,
-		.tokens_per_second = took > 0.0 ? (double)l->logged_tokens / took : 0.0,
+	struct hn_progress *at = &l->at;
+	const double took = at->time_s - at->logged_time_s;
+	const struct hn_train_line line = {.step = at->step,
+		.epoch = hn_order_epoch(&l->session.train.order, at->step),
+		.loss = at->loss_sum / at->loss_weight,
+		.grad_norm = l->last.grad_norm,
+		.learning_rate = l->last.rate,
+		.num_tokens = at->tokens,
+		.num_supervised_tokens = at->supervised_tokens,
+		.tokens_per_second =
+			took > 0.0 ? (double)(at->tokens - at->logged_tokens) / took : 0.0,
 		.memory_mb = hn_memory_now_mb(),
-		.time_s = l->time_s};
+		.time_s = at->time_s};
 	struct hn_str json = {0};
+	enum hone_status st;
 
 	hn_train_line_json(&line, &json);
 	hn_train_line_log(l->run->log, &line, l->session.n_steps);
+	st = hn_folder_metrics(&l->folder, json.text, err);
 	hn_str_fini(&json);
-	l->loss_sum = 0.0;
-	l->n_loss = l->logged_tokens = 0;
-	l->logged_at = now;
+	at->loss_sum = at->loss_weight = 0.0;
+	at->logged_step = at->step;
+	at->logged_tokens = at->tokens;
+	at->logged_time_s = at->time_s;
+	return st;
 }
 
 static void
-show_progress(struct loop *l, double loss)
+show_progress(const struct loop *l)
 {
-	const double rate = (double)l->logged_tokens / (hn_now_s() - l->logged_at + 1e-9);
+	const struct hn_progress *at = &l->at;
+	const double took = at->time_s - at->logged_time_s;
 	struct hn_str left = {0};
 
 	hn_put_duration(&left,
-		l->time_s / (double)l->step * (double)(l->session.n_steps - l->step));
+		at->time_s / (double)at->step * (double)(l->session.n_steps - at->step));
 	hn_log_progress(l->run->log,
-		"step %" PRId64 "/%" PRId64 "  loss %.4f  %.0f tok/s  %.0f MB  %s left", l->step,
-		l->session.n_steps, loss, rate, hn_memory_now_mb(), left.text);
+		"step %" PRId64 "/%" PRId64 "  loss %.4f  %.0f tok/s  %.0f MB  %s left", at->step,
+		l->session.n_steps, l->last.loss,
+		took > 0.0 ? (double)(at->tokens - at->logged_tokens) / took : 0.0,
+		hn_memory_now_mb(), left.text);
 	hn_str_fini(&left);
 }
 
 /* ---- evaluation ---- */
 
+/* The value that "best" is measured by: the loss, perplexity, or a metric of the objective. */
+static enum hone_status
+watched_metric(const struct loop *l, const struct hn_eval_line *line, double *out,
+	struct hone_error *err)
+{
+	const char *name = l->run->options.checkpoint.metric_for_best_model;
+
+	if (hn_starts_with(name, "eval_"))
+		name += 5;
+	if (hn_streq(name, "loss")) {
+		*out = line->loss;
+		return HONE_OK;
+	}
+	if (hn_streq(name, "perplexity")) {
+		*out = line->perplexity;
+		return HONE_OK;
+	}
+	for (uint32_t i = 0; i < line->n_metrics; i++)
+		if (hn_streq(line->metrics[i].name, name)) {
+			*out = line->metrics[i].value;
+			return HONE_OK;
+		}
+	return hone_fail(err, HONE_ECONFIG,
+		"[checkpoint] metric_for_best_model = %s is no metric of this evaluation "
+		"(loss, perplexity%s%s)",
+		name, line->n_metrics ? ", " : "", line->n_metrics ? line->metrics[0].name : "");
+}
+
+static bool
+greater_is_better(const struct hn_checkpoint_options *o)
+{
+	const char *name = o->metric_for_best_model;
+
+	if (o->greater_is_better != HN_GREATER_AUTO)
+		return o->greater_is_better == HN_GREATER_YES;
+	return !hn_ends_with(name, "loss") && !hn_ends_with(name, "perplexity");
+}
+
+static enum hone_status
+judge(struct loop *l, const struct hn_eval_line *line, struct hone_error *err)
+{
+	const struct hn_train_options *train = &l->run->options.train;
+	const bool greater = greater_is_better(&l->run->options.checkpoint);
+	struct hn_progress *at = &l->at;
+	double value = NAN;
+	enum hone_status st = watched_metric(l, line, &value, err);
+	bool gains;
+
+	if (st || at->step == 0)
+		return st;
+	gains = hn_is_better(
+		value, at->has_best, at->best_metric, greater, train->early_stopping_threshold);
+	l->is_best = hn_is_better(value, at->has_best, at->best_metric, greater, 0.0);
+	if (l->is_best) {
+		at->has_best = true;
+		at->best_metric = value;
+		at->best_step = at->step;
+	}
+	if (train->early_stopping_patience > 0) {
+		at->patience_left = gains ? train->early_stopping_patience : at->patience_left - 1;
+		l->stops_early = at->patience_left <= 0;
+	}
+	return HONE_OK;
+}
+
 static enum hone_status
 evaluate(struct loop *l, struct hone_error *err)
 {
-	struct hn_eval_line line = {
-		.step = l->step, .epoch = hn_order_epoch(&l->session.train.order, l->step)};
+	struct hn_eval_line line = {.step = l->at.step,
+		.epoch = hn_order_epoch(&l->session.train.order, l->at.step)};
 	struct hn_str json = {0};
 	char what[64];
 	enum hone_status st;
 
-	if (!l->session.eval.is_open)
+	l->is_best = false;
+	if (!l->session.eval.is_open || l->at.last_eval_step == l->at.step)
 		return HONE_OK;
 	st = hn_session_evaluate(&l->session, &line, err);
 	if (st)
 		return st;
-	(void)snprintf(what, sizeof what, "step %" PRId64 "  validation", l->step);
+	(void)snprintf(what, sizeof what, "step %" PRId64 "  validation", l->at.step);
 	hn_eval_line_log(l->run->log, &line, what);
 	hn_eval_line_json(&line, &json);
+	st = hn_folder_metrics(&l->folder, json.text, err);
 	hn_str_fini(&json);
 	l->last_eval_loss = line.loss;
-	return HONE_OK;
+	l->at.last_eval_step = l->at.step;
+	return st ? st : judge(l, &line, err);
 }
 
-/* At each epoch's end, or every eval_steps. */
+/* At each epoch's end, or every eval_steps; and at the end. */
 static bool
 evaluation_is_due(const struct loop *l)
 {
 	const int64_t every = l->run->options.eval.eval_steps;
 
-	return is_due(l->step, every > 0 ? every : hn_order_steps_per_epoch(&l->session.train.order));
+	return l->at.step == l->session.n_steps ||
+	       is_due(l->at.step,
+		       every > 0 ? every : hn_order_steps_per_epoch(&l->session.train.order));
+}
+
+/* ---- saving ---- */
+
+static enum hone_status
+save(struct loop *l, struct hone_error *err)
+{
+	const struct hn_save_request request = {.engine = &l->session.engine,
+		.progress = &l->at,
+		.config = l->config.text,
+		.facts = l->facts,
+		.n_facts = l->n_facts,
+		.is_best = l->is_best,
+		.limit = l->run->options.checkpoint.save_total_limit};
+	enum hone_status st;
+
+	if (l->saved_step == l->at.step && !l->is_best)
+		return HONE_OK;
+	st = hn_checkpoint_save(&l->folder, &request, err);
+	if (!st)
+		l->saved_step = l->at.step;
+	return st;
+}
+
+static bool
+save_is_due(const struct loop *l)
+{
+	const struct hn_checkpoint_options *o = &l->run->options.checkpoint;
+
+	return l->at.step == l->session.n_steps || l->stops_early ||
+	       is_due(l->at.step, o->save_steps) || (o->load_best_model_at_end && l->is_best);
 }
 
 /* ---- steps ---- */
@@ -109,41 +232,96 @@ evaluation_is_due(const struct loop *l)
 static enum hone_status
 one_step(struct loop *l, struct hone_error *err)
 {
-	struct hn_step_outcome outcome;
+	struct hn_progress *at = &l->at;
 	const double begin = hn_now_s();
-	enum hone_status st = hn_session_step(&l->session, l->step, &outcome, err);
+	enum hone_status st = hn_session_step(&l->session, at->step, &l->last, err);
 
 	if (st)
 		return st;
-	l->step++;
-	l->time_s += hn_now_s() - begin;
-	l->tokens += outcome.tokens;
-	l->supervised += outcome.supervised;
-	l->logged_tokens += outcome.tokens;
-	l->loss_sum += outcome.loss;
-	l->n_loss++;
-	show_progress(l, outcome.loss);
-	if (is_due(l->step, l->run->options.train.logging_steps) || l->step == l->session.n_steps)
-		log_step(l, &outcome);
-	return HONE_OK;
+	at->step++;
+	at->time_s += hn_now_s() - begin;
+	at->tokens += l->last.tokens;
+	at->supervised_tokens += l->last.supervised;
+	at->loss_sum += l->last.loss;
+	at->loss_weight += 1.0;
+	at->train_loss_sum += l->last.loss;
+	at->grad_norm = l->last.grad_norm;
+	show_progress(l);
+	if (is_due(at->step, l->run->options.train.logging_steps) ||
+		at->step == l->session.n_steps)
+		st = log_step(l, err);
+	return st;
+}
+
+/* Saves what there is and says that a signal came. */
+static enum hone_status
+stop(struct loop *l, int signal, struct hone_error *err)
+{
+	enum hone_status st;
+
+	hn_log_progress_end(l->run->log);
+	l->is_best = false;
+	st = save(l, err);
+	if (st)
+		return st;
+	(void)hone_fail(err, HONE_EINTERRUPTED,
+		"stopped by signal %d after step %" PRId64 "; the same command goes on from there",
+		signal, l->at.step);
+	if (err)
+		err->reserved = signal;
+	return HONE_EINTERRUPTED;
 }
 
 static enum hone_status
 run_steps(struct loop *l, struct hone_error *err)
 {
-	enum hone_status st = l->step == 0 ? evaluate(l, err) : HONE_OK;
+	enum hone_status st = l->at.step == 0 ? evaluate(l, err) : HONE_OK;
 
-	l->logged_at = hn_now_s();
-	while (!st && l->step < l->session.n_steps) {
+	while (!st && l->at.step < l->session.n_steps && !l->stops_early) {
+		const int signal = hn_interrupt_requested();
+
+		if (signal)
+			return stop(l, signal, err);
 		st = one_step(l, err);
-		if (!st && (evaluation_is_due(l) || l->step == l->session.n_steps))
+		l->is_best = false;
+		if (!st && evaluation_is_due(l))
 			st = evaluate(l, err);
+		if (!st && save_is_due(l))
+			st = save(l, err);
 	}
+	if (!st && l->stops_early && l->at.step < l->session.n_steps)
+		hn_log_info(l->run->log,
+			"no gain in %" PRId64 " evaluations: stopped early after step %" PRId64,
+			l->run->options.train.early_stopping_patience, l->at.step);
 	return st;
 }
 
+/* ---- begin and end ---- */
+
+static void
+add_fact(struct loop *l, const char *key, const char *value, bool is_note)
+{
+	l->facts[l->n_facts++] = (struct hn_fact){key, value, is_note};
+}
+
+/* What a checkpoint belongs to, by content. */
+static void
+collect_facts(struct loop *l)
+{
+	hn_model_identity(&l->run->model, l->model);
+	hn_tokenizer_hash(l->run->tokenizer, l->tokenizer);
+	add_fact(l, "model", l->model, false);
+	add_fact(l, "tokenizer", l->tokenizer, false);
+	add_fact(l, "data.train", l->session.train.data.file.hash, false);
+	if (l->session.eval.is_open)
+		add_fact(l, "data.validation", l->session.eval.data.file.hash, false);
+	add_fact(l, "compute", hone_dtype_name(l->run->compute), false);
+	add_fact(l, "kernel_path", l->run->device_info.kernel_path, false);
+	add_fact(l, "hone", HONE_VERSION, true);
+}
+
 static enum hone_status
-prepare(struct loop *l, struct hone_error *err)
+open_session(struct loop *l, struct hone_error *err)
 {
 	const struct hn_session_want want = {.trains = true};
 	enum hone_status st = hn_session_open(&l->session, l->run, &want, err);
@@ -156,10 +334,67 @@ prepare(struct loop *l, struct hone_error *err)
 		" tokens; %s",
 		l->run->params.n_trained, l->session.n_steps, hone_dtype_name(l->run->compute),
 		l->session.micro_batch_tokens, l->run->device_info.name);
+	collect_facts(l);
 	return hn_session_allocate(&l->session, err);
 }
 
-/* The result, where the contract says it is. */
+/* Takes up the newest whole checkpoint, if it is of this run. */
+static enum hone_status
+resume(struct loop *l, struct hone_error *err)
+{
+	const struct hn_config_check check = hn_run_check(l->run);
+	const struct hn_resume now = {
+		.check = &check, .facts = l->facts, .n_facts = l->n_facts, .log = l->run->log};
+	struct hn_saved saved = {0};
+	enum hone_status st = hn_checkpoint_newest(&l->folder, &saved, err);
+
+	if (!st)
+		st = hn_checkpoint_check_same(&saved, &now, err);
+	if (!st)
+		st = hn_checkpoint_load(&saved, &l->session.engine, err);
+	if (!st) {
+		l->at = saved.progress;
+		l->saved_step = l->at.step;
+		hn_log_info(l->run->log, "going on from %s", saved.path);
+		st = hn_folder_metrics_cut(&l->folder, l->at.step, err);
+	}
+	hn_saved_close(&saved);
+	return st;
+}
+
+static enum hone_status
+begin(struct loop *l, struct hone_error *err)
+{
+	const struct hn_adapted to = hn_adapted_of_run(l->run, &l->session.engine);
+	enum hone_status st;
+
+	l->at.last_eval_step = -1;
+	l->at.patience_left = l->run->options.train.early_stopping_patience;
+	if (l->folder.state == HN_FOLDER_RESUMABLE)
+		st = resume(l, err);
+	else if (!(st = hn_folder_metrics_cut(&l->folder, -1, err)))
+		st = hn_params_init(&to, err);
+	return st ? st : hn_folder_write(&l->folder, "config.ini", l->config.text, err);
+}
+
+/* The result is the last step's, or the best one's where that was asked for. */
+static enum hone_status
+take_best(struct loop *l, struct hone_error *err)
+{
+	struct hn_saved best = {0};
+	enum hone_status st;
+
+	if (!l->run->options.checkpoint.load_best_model_at_end || !l->at.has_best)
+		return HONE_OK;
+	st = hn_checkpoint_best(&l->folder, &best, err);
+	if (!st)
+		st = hn_checkpoint_load(&best, &l->session.engine, err);
+	if (!st)
+		hn_log_info(l->run->log, "the best step was %" PRId64, best.progress.step);
+	hn_saved_close(&best);
+	return st;
+}
+
 static enum hone_status
 export_result(struct loop *l, struct hone_error *err)
 {
@@ -168,39 +403,61 @@ export_result(struct loop *l, struct hone_error *err)
 	struct hn_card card = hn_card_none();
 	const bool is_model = hn_export_is_model(&of);
 	char *dir = hn_path_join(run->options.run.output, is_model ? "model" : "adapter");
-	enum hone_status st;
+	enum hone_status st = take_best(l, err);
 
 	card.objective = run->objective->section;
+	card.loss = l->at.step ? l->at.train_loss_sum / (double)l->at.step : NAN;
 	card.eval_loss = l->session.eval.is_open ? l->last_eval_loss : NAN;
-	card.epochs = hn_order_epoch(&l->session.train.order, l->step);
+	card.epochs = hn_order_epoch(&l->session.train.order, l->at.step);
 	card.learning_rate = run->options.train.learning_rate;
-	card.time_s = l->time_s;
-	card.steps = l->step;
-	card.num_tokens = l->tokens;
-	st = is_model ? hn_export_model(&of, dir, HN_EXPORT_AS_STORED, &card, err)
-	              : hn_export_adapter(&of, dir, &card, err);
+	card.time_s = l->at.time_s;
+	card.steps = l->at.step;
+	card.num_tokens = l->at.tokens;
+	if (!st)
+		st = is_model ? hn_export_model(&of, dir, HN_EXPORT_AS_STORED, &card, err)
+			      : hn_export_adapter(&of, dir, &card, err);
+	if (!st)
+		st = hn_folder_finish(&l->folder, l->at.step, err);
 	if (!st)
 		hn_log_info(run->log, "the result is in %s", dir);
 	free(dir);
 	return st;
 }
 
+static enum hone_status
+train(struct loop *l, struct hone_error *err)
+{
+	enum hone_status st = open_session(l, err);
+
+	if (!st)
+		st = begin(l, err);
+	if (!st)
+		st = run_steps(l, err);
+	return st ? st : export_result(l, err);
+}
+
 enum hone_status
 hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 {
-	struct loop l = {.run = run};
-	enum hone_status st = prepare(&l, err);
+	struct loop l = {.run = run, .saved_step = -1, .last_eval_loss = NAN};
+	enum hone_status st =
+		hn_folder_open(&l.folder, run->options.run.output, is_fresh, run->log, err);
 
-	(void)is_fresh;
-	if (!st) {
-		const struct hn_adapted to = hn_adapted_of_run(run, &l.session.engine);
-
-		st = hn_params_init(&to, err);
+	if (!st && l.folder.renamed)
+		hn_log_info(run->log, "the older run is now %s", l.folder.renamed);
+	if (!st && l.folder.state == HN_FOLDER_FINISHED) {
+		hn_log_info(run->log,
+			"%s is finished after step %" PRId64 "; --fresh starts anew", l.folder.path,
+			l.folder.finished_step);
+	} else if (!st) {
+		hn_config_print(run->config, true, &l.config);
+		hn_interrupt_begin();
+		st = train(&l, err);
+		hn_interrupt_end();
 	}
-	if (!st)
-		st = run_steps(&l, err);
-	if (!st)
-		st = export_result(&l, err);
+	hn_log_progress_end(run->log);
 	hn_session_close(&l.session);
+	hn_folder_close(&l.folder);
+	hn_str_fini(&l.config);
 	return st;
 }

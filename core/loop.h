@@ -6,8 +6,9 @@
 
 #include "run.h"
 
-/* Trains a run to its end, or goes on where its folder says; writes the result.  Returns
- * HONE_EINTERRUPTED with err->line = the signal's number after a checkpoint was saved. */
+/* Trains a run to its end, or goes on where its folder says; writes the result.  A finished
+ * run says so and is HONE_OK.  Stopped by a signal: HONE_EINTERRUPTED after a checkpoint was
+ * saved, err->reserved is the signal's number. */
 enum hone_status hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err);
 
 #endif

@@ -25,8 +25,8 @@ stage_registry(struct hn_run *run, struct hone_error *err)
 
 /* ---- config ---- */
 
-static struct hn_config_check
-make_check(struct hn_run *run)
+struct hn_config_check
+hn_run_check(struct hn_run *run)
 {
 	struct hn_config_check check = {.config = run->config, .diagnostics = &run->diagnostics};
 
@@ -94,7 +94,7 @@ stage_config(struct hn_run *run, struct hone_error *err)
 
 	if (st)
 		return st;
-	check = make_check(run);
+	check = hn_run_check(run);
 	(void)hn_host_options_read(&check, &run->options);
 	for (int64_t i = 0; i < run->options.run.adapter.n; i++)
 		check_section(run, &check, "hone.adapter/1", "adapter",
@@ -351,20 +351,18 @@ enum hone_status
 hn_run_open(struct hn_run *run, const struct hn_run_request *request, struct hone_error *err)
 {
 	enum hone_status st = hn_run_open_registry(run, request, err);
-	const size_t n = run->diagnostics.n;
 	struct hn_config_check check;
 
 	if (!st)
 		st = stage_config(run, err);
 	if (st)
 		return st;
-	check = make_check(run);
+	check = hn_run_check(run);
 	st = stage_backend(run, &check, err);
 	if (!st)
 		st = stage_model(run, err);
 	if (!st)
 		st = stage_declare(run, &check, err);
-	(void)n;
 	return st;
 }
 

@@ -67,6 +67,9 @@ void hn_run_close(struct hn_run *run);
 enum hone_status hn_run_open_registry(
 	struct hn_run *run, const struct hn_run_request *request, struct hone_error *err);
 
+/* What reading a section of this run's configuration needs. */
+struct hn_config_check hn_run_check(struct hn_run *run);
+
 /* A request to build graphs of this run's policy. */
 struct hn_build_request hn_run_build_request(const struct hn_run *run, enum hn_build_mode mode);
 

@@ -24,7 +24,7 @@ const struct hn_command_spec *const *
 hn_commands(size_t *n)
 {
 	static const struct hn_command_spec *const all[] = {&hn_command_train, &hn_command_eval,
-		&hn_command_export, &hn_command_check,
+		&hn_command_export, &hn_command_check, &hn_command_plan,
 		&hn_command_plugins, &hn_command_explain, &hn_command_inspect,
 		&hn_command_tokenizer, &hn_command_version};
 
@@ -194,8 +194,10 @@ find_command(const char *name, struct hone_error *err)
 }
 
 static int
-exit_code(int32_t status)
+exit_code(int32_t status, int32_t signal)
 {
+	if (status == HONE_EINTERRUPTED && signal)
+		return 128 + signal;
 	switch (status) {
 #define EXIT_CASE(name, value, code, meaning)                                                  \
 	case value:                                                                            \
@@ -300,7 +302,8 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 	struct hn_context context = {.log = &log,
 		.builtins = builtins,
 		.n_builtins = n_builtins,
-		.out = &out};
+		.out = &out,
+		.is_colour_out = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
 	enum hone_status st;
 
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -319,5 +322,5 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 		err.status = (int32_t)st;
 		hn_log_error(&log, &err);
 	}
-	return exit_code(st);
+	return exit_code((int32_t)st, err.reserved);
 }

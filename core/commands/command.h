@@ -53,6 +53,7 @@ struct hn_context {
 	size_t n_builtins;
 	const char *preset_dir;
 	struct hn_str *out; /* the result; main writes it to stdout */
+	bool is_colour_out; /* stdout is a terminal that may have colours */
 };
 
 struct hn_command_spec {
