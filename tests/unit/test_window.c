@@ -176,12 +176,22 @@ test_window_capacity_is_enough_for_every_order(void **state)
 
 /* ---- bound to a program ---- */
 
-/* A program that reads all columns: LoRA with dropout would want keys; a bare forward with the
- * loss wants the others.  */
+struct lora_values { /* as the adapter's option table writes them */
+	int64_t r;
+	double lora_alpha, lora_dropout;
+	const struct hone_site_set *target_modules;
+	const struct hone_site_map *rank_pattern, *alpha_pattern;
+	int32_t use_rslora, init_lora_weights;
+	const char *init_from;
+};
+
+/* A program that reads all columns: the keys are for LoRA's dropout. */
 static void
 plan(struct bench_model *model, const struct bench_data *bench, struct hn_program *program)
 {
-	struct hn_build_request request = {.mode = HN_BUILD_EVAL,
+	struct hn_build_request request = {.mode = HN_BUILD_TRAIN,
+		.adapters = model->adapters,
+		.n_adapters = model->n_adapters,
 		.model = &model->model,
 		.params = &model->params,
 		.objective = bench->factory->vt,
@@ -220,9 +230,10 @@ check_bound(const struct bench_data *bench, const struct hn_program *program, in
 	const int32_t *offsets = hn_program_column(program, "text.offsets");
 	const int32_t *index = hn_program_column(program, "text.supervised.index");
 	const int32_t *labels = hn_program_column(program, "text.supervised.labels");
+	const int32_t *keys = hn_program_column(program, "text.keys");
 	int64_t at = 0, n_selected = 0;
 
-	assert_true(tokens && positions && offsets && index && labels);
+	assert_true(keys && tokens && positions && offsets && index && labels);
 	for (int64_t e = micro->first; e < micro->first + micro->n; e++) {
 		const uint8_t *learned;
 		int64_t n;
@@ -232,6 +243,8 @@ check_bound(const struct bench_data *bench, const struct hn_program *program, in
 		for (int64_t i = 0; i < n; i++) {
 			assert_int_equal(tokens[at + i], ids[i]);
 			assert_int_equal(positions[at + i], i);
+			assert_int_equal(keys[2 * (at + i)], e);
+			assert_int_equal(keys[2 * (at + i) + 1], i);
 			if (i + 1 < n && learned[i + 1]) {
 				assert_int_equal(index[n_selected], at + i);
 				assert_int_equal(labels[n_selected++], ids[i + 1]);
@@ -254,12 +267,15 @@ test_window_bound_columns_are_the_micro_batch(void **state)
 	struct bench_model model;
 	struct hn_program program;
 	struct hn_binding binding;
+	struct lora_values lora = {.r = 4, .lora_alpha = 8, .lora_dropout = 0.5};
 
 	(void)state;
 	bench_data_open(&bench, "sft");
 	assert_int_equal(bench_data_read(&bench, ROWS), HONE_OK);
 	bench_window(&bench, 5, 24);
 	bench_open(&model, "golden/models/tiny-llama", "reference");
+	lora.target_modules = bench_sites(&model, "all-linear");
+	bench_adapter(&model, "lora", "lora", "lora", &lora);
 	memset(&program, 0, sizeof program);
 	plan(&model, &bench, &program);
 	hn_binding_init(&binding, &bench.window, &program);
