@@ -194,6 +194,12 @@ check_line(const char *text, size_t n, const char *path, int64_t line, struct ho
 	if (at < n)
 		return hone_fail_at(err, HONE_EDATA, path, line, column_of(text, at),
 			"more than %d levels of lists and objects", HN_JSONL_DEPTH_MAX);
+	for (at = 0; at < n && (text[at] == ' ' || text[at] == '\t');)
+		at++;
+	if (at == n || (text[at] != '{' && text[at] != '['))
+		return hone_fail_at(err, HONE_EDATA, path, line, column_of(text, at),
+			"a row is a JSON object and begins with '{'; make lines of JSON of other "
+			"kinds of files");
 	return HONE_OK;
 }
 
