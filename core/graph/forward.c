@@ -308,6 +308,7 @@ make_stream(struct hn_builder *b, struct hn_stream_state *s, const char *name)
 	(void)snprintf(text, sizeof text, "%s.offsets", name);
 	s->offsets = hn_graph_space(b->graph, text, capacity->segments + 1);
 	b->graph->spaces[s->offsets].segments = s->segments;
+	b->graph->spaces[s->offsets].rows = s->rows;
 	s->selections = hn_arena_array(
 		&b->graph->arena, layout ? layout->n_selections + 1u : 1u, sizeof *s->selections);
 	for (uint32_t i = 0; layout && i < layout->n_selections; i++) {

@@ -38,7 +38,7 @@ enum hn_leaf {
 struct hn_space {
 	const char *name;
 	int64_t capacity;
-	uint32_t segments; /* for a space of offsets: the space of its segments */
+	uint32_t segments, rows; /* of offsets: its segments, and the rows that they cut */
 	bool is_chunked;   /* ops over its rows run in row chunks */
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/rng.h"
 #include "graph_lab.h"
+#include "program_walk.h"
 #include "support.h"
 
 extern const struct hone_plugin hone_plugin_v1_reference;
@@ -37,6 +38,7 @@ lab_open(struct lab *lab)
 	lab->segments = hn_graph_space(&lab->graph, "segments", LAB_SEGMENTS + 2);
 	lab->offsets = hn_graph_space(&lab->graph, "offsets", LAB_SEGMENTS + 3);
 	lab->graph.spaces[lab->offsets].segments = lab->segments;
+	lab->graph.spaces[lab->offsets].rows = lab->rows;
 	lab->picked = hn_graph_space(&lab->graph, "picked", LAB_CAPACITY - 1);
 	lab->params.list = lab->list;
 }
@@ -235,6 +237,7 @@ lab_finish(struct lab *lab, int64_t chunk_rows, bool fuses)
 	const int64_t dim = 1;
 	struct hone_error err = {0};
 	struct hn_seed seed;
+	char why[256] = "";
 
 	if (hone_graph_status(lab->g, &err))
 		fail_msg("%s", err.text);
@@ -251,6 +254,8 @@ lab_finish(struct lab *lab, int64_t chunk_rows, bool fuses)
 	if (hn_engine_add(&lab->engine, &lab->program, "lab", &lab->graph, chunk_rows, &err) ||
 		hn_engine_allocate(&lab->engine, &err))
 		fail_msg("%s: %s", err.place, err.text);
+	if (!program_walk(&lab->program, why))
+		fail_msg("%s", why);
 	hn_program_set_live(&lab->program, "rows", LAB_ROWS);
 	hn_program_set_live(&lab->program, "segments", LAB_SEGMENTS);
 	hn_program_set_live(&lab->program, "offsets", LAB_SEGMENTS + 1);

@@ -46,6 +46,7 @@ static bool
 check_attention(struct hn_infer *infer, const struct hn_value *const *in)
 {
 	const struct hone_attr_attention *attr = infer->attr;
+	const struct hn_graph *graph = infer->graph;
 	const struct hn_value *q = in[0], *k = in[1], *v = in[2], *offsets = in[3], *ranges = in[4];
 	const int64_t kv = attr->n_kv_heads * attr->head_dim;
 
@@ -57,6 +58,10 @@ check_attention(struct hn_infer *infer, const struct hn_value *const *in)
 		return hn_infer_fail(infer, "columns do not fit the heads");
 	if (offsets->dtype != HONE_DTYPE_I32 || ranges->dtype != HONE_DTYPE_I32)
 		return hn_infer_fail(infer, "offsets and ranges are i32");
+	if (graph->spaces[offsets->space].rows != q->space)
+		return hn_infer_fail(infer, "queries are rows of '%s', offsets are of rows of '%s'",
+			graph->spaces[q->space].name,
+			graph->spaces[graph->spaces[offsets->space].rows].name);
 	return true;
 }
 

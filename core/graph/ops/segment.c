@@ -10,6 +10,18 @@ segments_of(const struct hn_infer *infer, const struct hn_value *offsets)
 	return offsets->dtype == HONE_DTYPE_I32 ? infer->graph->spaces[offsets->space].segments : 0;
 }
 
+/* Are `rows` those that the offsets cut? */
+static bool
+check_rows(struct hn_infer *infer, const struct hn_value *rows, const struct hn_value *offsets)
+{
+	const struct hn_graph *graph = infer->graph;
+	const uint32_t cut = graph->spaces[offsets->space].rows;
+
+	return rows->space == cut ||
+	       hn_infer_fail(infer, "rows of '%s' meet offsets of rows of '%s'",
+		       graph->spaces[rows->space].name, graph->spaces[cut].name);
+}
+
 static bool
 infer_reduce(struct hn_infer *infer)
 {
@@ -17,6 +29,8 @@ infer_reduce(struct hn_infer *infer)
 
 	if (!segments)
 		return hn_infer_fail(infer, "the second operand holds no segment offsets");
+	if (!check_rows(infer, infer->in[0], infer->in[1]))
+		return false;
 	infer->out[0] = (struct hn_value){.dtype = infer->graph->stat,
 		.rank = 2,
 		.space = segments,
@@ -34,8 +48,14 @@ infer_reduce_back(struct hn_infer *infer)
 static bool
 infer_broadcast(struct hn_infer *infer)
 {
-	if (infer->in[0]->space != segments_of(infer, infer->in[1]))
-		return hn_infer_fail(infer, "the rows are not those of the segments");
+	const struct hn_graph *graph = infer->graph;
+	const uint32_t segments = segments_of(infer, infer->in[1]);
+
+	if (!segments || infer->in[0]->space != segments)
+		return hn_infer_fail(infer, "rows of '%s' meet offsets of segments '%s'",
+			graph->spaces[infer->in[0]->space].name, graph->spaces[segments].name);
+	if (!check_rows(infer, infer->in[2], infer->in[1]))
+		return false;
 	hn_infer_rows(infer, 0, infer->in[2], hn_value_cols(infer->in[0]), infer->in[0]->dtype);
 	return true;
 }
