@@ -137,7 +137,7 @@ static const struct {
 	{GGUF, "lm_head, k_proj", true},
 	{"golden/gguf/tiny-llama-q8_0.gguf", "all-linear", false},
 	{"golden/gguf/tiny-llama-untied-f16.gguf", "all-linear, lm_head", true},
-	{"golden/gguf/tiny-llama3-rope-f32.gguf", "q_proj, k_proj", false},
+	{"golden/models/tiny-llama3-rope", "q_proj, k_proj", false},
 	{"golden/models/tiny-llama-bf16", "all-linear", false},
 };
 
