@@ -24,7 +24,7 @@ const struct hn_command_spec *const *
 hn_commands(size_t *n)
 {
 	static const struct hn_command_spec *const all[] = {&hn_command_train, &hn_command_eval,
-		&hn_command_export, &hn_command_check,
+		&hn_command_generate, &hn_command_export, &hn_command_check,
 		&hn_command_plugins, &hn_command_explain, &hn_command_inspect,
 		&hn_command_tokenizer, &hn_command_version};
 
@@ -300,7 +300,8 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 	struct hn_context context = {.log = &log,
 		.builtins = builtins,
 		.n_builtins = n_builtins,
-		.out = &out};
+		.out = &out,
+		.stream = stdout};
 	enum hone_status st;
 
 	(void)signal(SIGPIPE, SIG_IGN);
