@@ -72,6 +72,69 @@ hn_result_open(struct hn_result *result, struct hn_run *run, const struct hn_run
 	return st;
 }
 
+/* ---- without an INI file ---- */
+
+/* Required keys that nobody reads here, and empty lists of adapters and objectives. */
+static const char model_only[] = "[run]\noutput = .\nadapter = \"\"\nobjective = \"\"\n"
+				 "[model]\npath = .\n[data]\ntrain = .\n"
+				 "[train]\nlearning_rate = 1\n";
+
+/* What an INI would have to say about the adapter; its factory's table tells the keys. */
+static enum hone_status
+read_adapter(struct hn_result *result, struct hn_run *run, const char *folder,
+	struct hone_error *err)
+{
+	const struct hn_registered *found = NULL;
+	char type[64] = "";
+	enum hone_status st = hn_adapter_type(folder, type, err);
+
+	if (st)
+		return st;
+	st = hn_run_open_registry(run, &result->request, err);
+	if (!st)
+		st = hn_registry_need(run->registry, HONE_ROLE_ADAPTER, type, &found, err);
+	if (!st)
+		st = hn_adapter_overrides(
+			folder, found->factory->options, &result->adapter_sets, err);
+	hn_run_close(run);
+	result->adapter = hn_strdup(folder);
+	return st;
+}
+
+enum hone_status
+hn_result_open_model(struct hn_result *result, struct hn_run *run,
+	const struct hn_run_request *request, const char *model, const char *adapter,
+	struct hone_error *err)
+{
+	const struct hn_adapter_sets *extra = &result->adapter_sets;
+	struct hn_str set = {0};
+	enum hone_status st = HONE_OK;
+	size_t n = 0;
+
+	memset(result, 0, sizeof *result);
+	memset(run, 0, sizeof *run);
+	result->request = *request;
+	result->request.path = "--model";
+	result->request.text = model_only;
+	result->request.is_model_only = true;
+	result->is_base = result->without_adapters = !adapter;
+	if (adapter)
+		st = read_adapter(result, run, adapter, err);
+	if (st)
+		return st;
+	hn_str_printf(&set, "model.path=%s", model);
+	result->model_set = hn_str_take(&set);
+	result->sets = hn_alloc((request->n_sets + extra->n + 1) * sizeof *result->sets);
+	result->sets[n++] = result->model_set;
+	for (size_t i = 0; i < extra->n; i++)
+		result->sets[n++] = extra->sets[i];
+	for (size_t i = 0; i < request->n_sets; i++)
+		result->sets[n++] = request->sets[i];
+	result->request.sets = result->sets;
+	result->request.n_sets = n;
+	return hn_run_open(run, &result->request, err);
+}
+
 enum hone_status
 hn_result_load(const struct hn_result *result, const struct hn_run *run,
 	const struct hn_engine *engine, struct hone_error *err)
@@ -98,5 +161,6 @@ hn_result_close(struct hn_result *result, struct hn_run *run)
 	free(result->adapter);
 	free(result->model_set);
 	free(result->sets);
+	hn_adapter_sets_fini(&result->adapter_sets);
 	memset(result, 0, sizeof *result);
 }

@@ -10,6 +10,7 @@
 
 #include "graph/engine.h"
 #include "run.h"
+#include "train/export.h"
 
 struct hn_result {
 	bool is_base;            /* the untouched file was asked for */
@@ -18,6 +19,7 @@ struct hn_result {
 	char *adapter;           /* folder of the PEFT adapter, or NULL */
 	char *model_set;         /* "model.path=..." that was added, or NULL */
 	const char **sets;
+	struct hn_adapter_sets adapter_sets; /* what a folder of adapters asks for */
 	struct hn_run_request request;
 };
 
@@ -25,6 +27,12 @@ struct hn_result {
  * there is no result yet, with what to do.  hn_result_close closes both, in any case. */
 enum hone_status hn_result_open(struct hn_result *result, struct hn_run *run,
 	const struct hn_run_request *request, bool is_base, struct hone_error *err);
+/* The same without an INI file: a model and, where `adapter` is not NULL, a PEFT folder.  The
+ * run has no objective and no data; backend and precision are the defaults, or what
+ * request->sets say. */
+enum hone_status hn_result_open_model(struct hn_result *result, struct hn_run *run,
+	const struct hn_run_request *request, const char *model, const char *adapter,
+	struct hone_error *err);
 /* Reads the adapter into an engine that is allocated. */
 enum hone_status hn_result_load(const struct hn_result *result, const struct hn_run *run,
 	const struct hn_engine *engine, struct hone_error *err);

@@ -326,6 +326,10 @@ stage_declare(struct hn_run *run, struct hn_config_check *check, struct hone_err
 	if (objectives->n > 1)
 		return hone_fail(err, HONE_EUNSUPPORTED,
 			"[run] objective: several objectives in one run are not offered yet");
+	if (objectives->n == 0 && run->request->is_model_only)
+		return declare_adapters(run, check, err);
+	if (objectives->n == 0)
+		return hone_fail(err, HONE_ECONFIG, "[run] objective is empty: name one");
 	st = create_instance(run, check, HONE_ROLE_OBJECTIVE, objectives->items[0], 0,
 		&run->objective, err);
 	if (!st)

@@ -22,7 +22,7 @@ enum { HN_RUN_ADAPTERS = 16 };
 
 /* What the command line says. */
 struct hn_run_request {
-	const char *path; /* of the INI file; NULL: --model, see hn_run_open_model */
+	const char *path; /* of the INI file */
 	const char *text; /* its content, when it is not to be read (a resumed folder's) */
 	const char *const *sets;
 	size_t n_sets;
@@ -32,6 +32,7 @@ struct hn_run_request {
 	size_t n_builtins;
 	const char *preset_dir;
 	struct hn_log *log;
+	bool is_model_only; /* `text` may name no objective: nothing trains or is evaluated */
 };
 
 struct hn_run {

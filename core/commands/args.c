@@ -24,7 +24,7 @@ const struct hn_command_spec *const *
 hn_commands(size_t *n)
 {
 	static const struct hn_command_spec *const all[] = {&hn_command_train, &hn_command_eval,
-		&hn_command_export, &hn_command_check, &hn_command_plan,
+		&hn_command_generate, &hn_command_export, &hn_command_check, &hn_command_plan,
 		&hn_command_plugins, &hn_command_explain, &hn_command_inspect,
 		&hn_command_tokenizer, &hn_command_version};
 
@@ -303,6 +303,7 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 		.builtins = builtins,
 		.n_builtins = n_builtins,
 		.out = &out,
+		.stream = stdout,
 		.is_colour_out = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
 	enum hone_status st;
 

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -53,6 +54,7 @@ struct hn_context {
 	size_t n_builtins;
 	const char *preset_dir;
 	struct hn_str *out; /* the result; main writes it to stdout */
+	FILE *stream;       /* stdout, for what is shown while it comes: before `out` */
 	bool is_colour_out; /* stdout is a terminal that may have colours */
 };
 

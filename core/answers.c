@@ -1,0 +1,127 @@
+/*
+ * answers.c - prompts to tokens, tokens to texts.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "answers.h"
+
+/* Sequences in a batch: more only help while products of so few rows wait for the weights. */
+enum { SEQUENCES = 8 };
+
+enum hone_status
+hn_answers_init(struct hn_answers *answers, const struct hn_tokenizer *tok, struct hone_error *err)
+{
+	enum hone_status st;
+
+	memset(answers, 0, sizeof *answers);
+	answers->tok = tok;
+	st = hn_text_service_init(&answers->text, tok, 0, err);
+	return st ? st : hn_text_scratch_init(&answers->scratch, &answers->text, err);
+}
+
+void
+hn_answers_fini(struct hn_answers *answers)
+{
+	for (int64_t i = 0; i < answers->n; i++) {
+		free(answers->asked[i].ids);
+		hn_str_fini(&answers->asked[i].text);
+	}
+	free(answers->asked);
+	hn_generator_fini(&answers->generator);
+	hn_text_scratch_fini(&answers->scratch);
+	hn_text_service_fini(&answers->text);
+	memset(answers, 0, sizeof *answers);
+}
+
+enum hone_status
+hn_answers_ask(struct hn_answers *answers, const struct hn_sample *sample, struct hone_error *err)
+{
+	struct hn_tokenised tokens;
+	struct hn_asked *asked;
+	enum hone_status st =
+		hn_tokenise_prompt(&answers->text, &answers->scratch, sample, &tokens, err);
+
+	if (st)
+		return st;
+	answers->asked = hn_grow(answers->asked, &answers->cap, (size_t)answers->n + 1,
+		sizeof *answers->asked);
+	asked = &answers->asked[answers->n++];
+	*asked = (struct hn_asked){.n_ids = tokens.n,
+		.ids = hn_alloc((size_t)(tokens.n + 1) * sizeof *asked->ids)};
+	if (tokens.n)
+		memcpy(asked->ids, tokens.ids, (size_t)tokens.n * sizeof *asked->ids);
+	if (tokens.n > answers->longest_prompt)
+		answers->longest_prompt = tokens.n;
+	return HONE_OK;
+}
+
+enum hone_status
+hn_answers_plan(struct hn_answers *answers, struct hn_engine *engine,
+	const struct hn_build_request *request, int64_t max_new_tokens, int64_t limit,
+	struct hone_error *err)
+{
+	int64_t longest = answers->longest_prompt + max_new_tokens;
+	struct hn_generate_capacity capacity = {
+		.sequences = answers->n < SEQUENCES ? answers->n : SEQUENCES};
+
+	if (limit > 0 && longest > limit)
+		longest = limit;
+	capacity.longest = longest > 2 ? longest : 2;
+	return hn_generator_init(&answers->generator, engine, request, &capacity, err);
+}
+
+/* ---- running ---- */
+
+/* Ids beyond the vocabulary, which a padded head can give, stand for no text. */
+static enum hone_status
+on_token(void *ctx, int64_t i, int32_t id, struct hone_error *err)
+{
+	struct hn_answers *answers = ctx;
+	struct hn_asked *asked = &answers->asked[i];
+	const size_t begin = asked->text.len;
+	enum hone_status st = HONE_OK;
+
+	asked->n_tokens++;
+	if (id < hn_tokenizer_vocab_size(answers->tok))
+		st = hn_tokenizer_decode(answers->tok, &id, 1, true, &asked->text, err);
+	if (st || asked->text.len == begin || !answers->sink || !answers->sink->text)
+		return st;
+	return answers->sink->text(answers->sink->ctx, i, asked->text.text + begin,
+		asked->text.len - begin, err);
+}
+
+static enum hone_status
+on_done(void *ctx, const struct hn_answer *answer, struct hone_error *err)
+{
+	struct hn_answers *answers = ctx;
+
+	answers->asked[answer->prompt].finish = answer->finish;
+	if (!answers->sink || !answers->sink->done)
+		return HONE_OK;
+	return answers->sink->done(answers->sink->ctx, answer->prompt, err);
+}
+
+enum hone_status
+hn_answers_run(struct hn_answers *answers, const struct hn_decoding *decoding,
+	const struct hn_answers_sink *sink, struct hone_error *err)
+{
+	const struct hn_generate_sink tokens = {answers, on_token, on_done};
+	struct hn_decoding with_ends = *decoding;
+	struct hn_prompt *prompts = hn_alloc((size_t)(answers->n + 1) * sizeof *prompts);
+	enum hone_status st;
+
+	if (!with_ends.ends)
+		with_ends.ends = hn_tokenizer_ends(answers->tok, &with_ends.n_ends);
+	for (int64_t i = 0; i < answers->n; i++) {
+		prompts[i] = (struct hn_prompt){answers->asked[i].ids, answers->asked[i].n_ids};
+		hn_str_clear(&answers->asked[i].text);
+		answers->asked[i].n_tokens = 0;
+		answers->asked[i].finish = 0;
+	}
+	answers->sink = sink;
+	st = hn_generate(&answers->generator, prompts, answers->n, &with_ends, &tokens, err);
+	answers->sink = NULL;
+	free(prompts);
+	return st;
+}
