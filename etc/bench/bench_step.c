@@ -1,9 +1,10 @@
 /*
  * bench_step.c - optimizer steps of a whole model, as a share of the machine's own peak.
  *
- *     bench_step MODEL [--full] [--compute bf16|f32] [--rows 2048] [--length 256]
+ *     bench_step MODEL|smollm2 [--full] [--compute bf16|f32] [--rows 2048] [--length 256]
  *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5]
  *
+ * "smollm2" is a model of SmolLM2-135M's shape with random bf16 weights, made in $TMPDIR.
  * First the multiply-add peak of the same threads is measured.  Then steps of LoRA (all
  * linear layers) or of full fine-tuning run on random tokens; the best and the median are
  * printed with the floating-point operations that the work needs at least (products of
@@ -19,6 +20,7 @@
 
 #include "base/rng.h"
 #include "bench_peak.h"
+#include "bench_shape.h"
 #include "run.h"
 #include "train/step.h"
 
@@ -193,7 +195,7 @@ int
 main(int argc, char **argv)
 {
 	static const struct hone_plugin *const builtins[] = {&hone_plugin_v1_reference};
-	static char text[4096];
+	static char text[4096], folder[1024];
 	struct bench b = {.model = argc > 1 ? argv[1] : NULL,
 		.compute = has(argc, argv, "f32") ? "f32" : "bf16",
 		.is_full = has(argc, argv, "--full"),
@@ -219,6 +221,14 @@ main(int argc, char **argv)
 	if (!b.model || b.steps > 64)
 		return 2;
 	hn_log_init(&log, stderr);
+	if (strcmp(b.model, "smollm2") == 0) {
+		(void)snprintf(folder, sizeof folder, "%s/hone-bench-smollm2",
+			getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+		if (bench_shape_write(folder, &err))
+			die(&err);
+		b.model = folder;
+		start = now();
+	}
 	(void)snprintf(text, sizeof text,
 		"[run]\noutput = .\nadapter = %s\nobjective = sft\nbackend = cpu\n[model]\npath = %s\n"
 		"[data]\ntrain = none\n[train]\nlearning_rate = 1e-4\ncompute = %s\n%s[cpu]\nthreads = %d\n",
