@@ -36,11 +36,10 @@ struct hn_progress {
 	double train_loss_sum; /* of each step's loss, over the whole run */
 	double grad_norm;      /* of the last step */
 	/* the best evaluation so far */
-	bool has_best;
 	double best_metric;
-	int64_t best_step, patience_left;
-	int64_t last_eval_step; /* -1: none yet */
-	double time_s;          /* of training, over all its sittings */
+	int64_t best_step, last_eval_step; /* -1: none yet */
+	int64_t patience_left;
+	double time_s; /* of training, over all its sittings */
 };
 
 /* Something that identifies what a run works with, by content: "model", "tokenizer",

@@ -38,29 +38,26 @@ enum { MANIFEST_BYTES_MAX = 1 << 24, CONFIG_BYTES_MAX = 1 << 26, HASH_DIGITS = 3
 
 /* ---- progress ---- */
 
-enum progress_type { WHOLE, REAL, FLAG };
-
 static const struct {
 	const char *key;
 	size_t offset;
-	enum progress_type type;
+	bool is_real; /* a double, else an int64_t */
 } fields[] = {
-	{"step", offsetof(struct hn_progress, step), WHOLE},
-	{"num_tokens", offsetof(struct hn_progress, tokens), WHOLE},
-	{"num_supervised_tokens", offsetof(struct hn_progress, supervised_tokens), WHOLE},
-	{"loss_sum", offsetof(struct hn_progress, loss_sum), REAL},
-	{"loss_weight", offsetof(struct hn_progress, loss_weight), REAL},
-	{"logged_step", offsetof(struct hn_progress, logged_step), WHOLE},
-	{"logged_tokens", offsetof(struct hn_progress, logged_tokens), WHOLE},
-	{"logged_time_s", offsetof(struct hn_progress, logged_time_s), REAL},
-	{"train_loss_sum", offsetof(struct hn_progress, train_loss_sum), REAL},
-	{"grad_norm", offsetof(struct hn_progress, grad_norm), REAL},
-	{"has_best", offsetof(struct hn_progress, has_best), FLAG},
-	{"best_metric", offsetof(struct hn_progress, best_metric), REAL},
-	{"best_step", offsetof(struct hn_progress, best_step), WHOLE},
-	{"patience_left", offsetof(struct hn_progress, patience_left), WHOLE},
-	{"last_eval_step", offsetof(struct hn_progress, last_eval_step), WHOLE},
-	{"time_s", offsetof(struct hn_progress, time_s), REAL},
+	{"step", offsetof(struct hn_progress, step), false},
+	{"num_tokens", offsetof(struct hn_progress, tokens), false},
+	{"num_supervised_tokens", offsetof(struct hn_progress, supervised_tokens), false},
+	{"loss_sum", offsetof(struct hn_progress, loss_sum), true},
+	{"loss_weight", offsetof(struct hn_progress, loss_weight), true},
+	{"logged_step", offsetof(struct hn_progress, logged_step), false},
+	{"logged_tokens", offsetof(struct hn_progress, logged_tokens), false},
+	{"logged_time_s", offsetof(struct hn_progress, logged_time_s), true},
+	{"train_loss_sum", offsetof(struct hn_progress, train_loss_sum), true},
+	{"grad_norm", offsetof(struct hn_progress, grad_norm), true},
+	{"best_metric", offsetof(struct hn_progress, best_metric), true},
+	{"best_step", offsetof(struct hn_progress, best_step), false},
+	{"patience_left", offsetof(struct hn_progress, patience_left), false},
+	{"last_eval_step", offsetof(struct hn_progress, last_eval_step), false},
+	{"time_s", offsetof(struct hn_progress, time_s), true},
 };
 
 enum { N_FIELDS = sizeof fields / sizeof fields[0] };
@@ -90,12 +87,10 @@ put_progress(struct hn_str *out, const struct hn_progress *progress)
 		const char *member = base + fields[i].offset;
 
 		hn_str_printf(out, "%s\"%s\": ", i ? ",\n    " : "\n    ", fields[i].key);
-		if (fields[i].type == WHOLE)
-			hn_str_printf(out, "%" PRId64, *(const int64_t *)(const void *)member);
-		else if (fields[i].type == REAL)
+		if (fields[i].is_real)
 			put_real(out, *(const double *)(const void *)member);
 		else
-			hn_str_puts(out, *(const bool *)member ? "true" : "false");
+			hn_str_printf(out, "%" PRId64, *(const int64_t *)(const void *)member);
 	}
 }
 
@@ -127,14 +122,11 @@ get_progress(const json_t *json, const char *path, struct hn_progress *out, stru
 		char *member = base + fields[i].offset;
 		bool is_good;
 
-		if (fields[i].type == WHOLE) {
-			is_good = json_is_integer(value);
-			*(int64_t *)(void *)member = (int64_t)json_integer_value(value);
-		} else if (fields[i].type == REAL) {
+		if (fields[i].is_real) {
 			is_good = get_real(value, (double *)(void *)member);
 		} else {
-			is_good = json_is_boolean(value);
-			*(bool *)member = json_is_true(value);
+			is_good = json_is_integer(value);
+			*(int64_t *)(void *)member = (int64_t)json_integer_value(value);
 		}
 		if (!is_good)
 			return hone_fail_at(err, HONE_EIO, path, 0, 0,
