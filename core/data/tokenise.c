@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/str.h"
+#include "data/jsonl.h"
 #include "data/tokenise.h"
 
 struct hn_text_special {
@@ -158,8 +159,8 @@ spells_special(const struct hn_text_service *service, const char *text, bool is_
 		n = special_at(service, text + i, len - i, &id);
 		if (n == 0)
 			n = 1;
-		else if (!is_whole || !((i == 0 && id == service->bos) ||
-					      (i + n == len && id == service->eos)))
+		else if (!is_whole ||
+			!((i == 0 && id == service->bos) || (i + n == len && id == service->eos)))
 			return true;
 	}
 	return false;
@@ -175,8 +176,8 @@ sample_spells_special(const struct hn_text_service *service, const struct hn_sam
 	for (size_t i = 0; i < json_array_size(sample->messages); i++) {
 		const json_t *message = json_array_get(sample->messages, i);
 
-		if (spells_special(service,
-			    json_string_value(json_object_get(message, "content")), false))
+		if (spells_special(
+			    service, json_string_value(json_object_get(message, "content")), false))
 			return true;
 	}
 	return false;
@@ -282,7 +283,7 @@ mark(struct hn_text_scratch *scratch, size_t begin, size_t end)
 			scratch->learned[i] = 1;
 			n_straddles += e->begin[i] < begin || e->end[i] > end;
 		} else if (is_added(e, i) && i > 0 && e->begin[i] == end &&
-			   end == scratch->text.len) {
+			end == scratch->text.len) {
 			scratch->learned[i] = 1;
 		}
 	}
@@ -368,7 +369,7 @@ tokenise_chat(const struct hn_text_service *service, struct hn_text_scratch *scr
 	scratch->spans.n = 0;
 	st = is_masked ? hn_chat_assistant_spans(service->tpl, sample->messages, service->vars,
 				 &service->limits, &scratch->text, &scratch->spans, err)
-	               : hn_template_render_chat(service->tpl, sample->messages, false,
+		       : hn_template_render_chat(service->tpl, sample->messages, false,
 				 service->vars, &service->limits, &scratch->text, NULL, err);
 	if (!st)
 		st = encode_rendered(scratch, err);
@@ -406,8 +407,8 @@ tokenise_chat_pair(const struct hn_text_service *service, struct hn_text_scratch
 
 	st = render_first(service, sample->messages, n, false, &scratch->text, err);
 	if (!st && is_masked)
-		st = render_first(service, sample->messages, sample->n_prompt, true,
-			&scratch->prompt, err);
+		st = render_first(
+			service, sample->messages, sample->n_prompt, true, &scratch->prompt, err);
 	if (!st)
 		st = encode_rendered(scratch, err);
 	if (st)
@@ -425,18 +426,19 @@ hn_tokenise(const struct hn_text_service *service, struct hn_text_scratch *scrat
 	const struct hn_sample *sample, uint32_t flags, struct hn_tokenised *out,
 	struct hone_error *err)
 {
-	enum hone_status st;
+	enum hone_status st = HONE_OK;
 
 	memset(out, 0, sizeof *out);
 	out->has_special = sample_spells_special(service, sample);
 	if (sample->kind == HN_SAMPLE_TEXT || sample->kind == HN_SAMPLE_PAIR)
-		return tokenise_plain(service, scratch, sample, flags, out, err);
-	st = need_template(service, err);
-	if (st)
-		return st;
-	if (sample->kind == HN_SAMPLE_CHAT)
-		return tokenise_chat(service, scratch, sample, flags, out, err);
-	return tokenise_chat_pair(service, scratch, sample, flags, out, err);
+		st = tokenise_plain(service, scratch, sample, flags, out, err);
+	else
+		st = need_template(service, err);
+	if (!st && sample->kind == HN_SAMPLE_CHAT)
+		st = tokenise_chat(service, scratch, sample, flags, out, err);
+	if (!st && sample->kind == HN_SAMPLE_CHAT_PAIR)
+		st = tokenise_chat_pair(service, scratch, sample, flags, out, err);
+	return hn_data_clean(st, err); /* a template may quote the row */
 }
 
 /* Messages before the last assistant's turn; all when there is none. */
@@ -444,8 +446,7 @@ static size_t
 count_before_answer(const struct hn_sample *sample)
 {
 	for (size_t i = json_array_size(sample->messages); i-- > 0;) {
-		const json_t *role =
-			json_object_get(json_array_get(sample->messages, i), "role");
+		const json_t *role = json_object_get(json_array_get(sample->messages, i), "role");
 
 		if (hn_streq(json_string_value(role), "assistant"))
 			return i;
@@ -481,7 +482,7 @@ hn_tokenise_prompt(const struct hn_text_service *service, struct hn_text_scratch
 			st = encode_rendered(scratch, err);
 	}
 	if (st)
-		return st;
+		return hn_data_clean(st, err);
 	(void)reserve_learned(scratch, 0);
 	finish(scratch, out);
 	return HONE_OK;

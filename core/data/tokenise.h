@@ -65,9 +65,9 @@ struct hn_tokenised {
 };
 
 /* `flags` are those of enum hone_tokenise_flags (hone/objective.h). */
-enum hone_status hn_tokenise(const struct hn_text_service *service,
-	struct hn_text_scratch *scratch, const struct hn_sample *sample, uint32_t flags,
-	struct hn_tokenised *out, struct hone_error *err);
+enum hone_status hn_tokenise(const struct hn_text_service *service, struct hn_text_scratch *scratch,
+	const struct hn_sample *sample, uint32_t flags, struct hn_tokenised *out,
+	struct hone_error *err);
 
 /* What generation starts from: the raw prompt, or the template with its generation prompt for
  * the messages before the last assistant's turn.  The same ids as training has there, but for

@@ -69,8 +69,7 @@ check_sample(struct fuzz *fuzz, const struct hn_sample *sample)
 	n = tokens.n;
 	require(n > 0 && sum_learned(&tokens) == n);
 	for (int64_t i = 0; i < n; i++)
-		require(tokens.ids[i] >= 0 &&
-			tokens.ids[i] < hn_tokenizer_vocab_size(fuzz->tok));
+		require(tokens.ids[i] >= 0 && tokens.ids[i] < hn_tokenizer_vocab_size(fuzz->tok));
 	st = hn_tokenise(&fuzz->text, &fuzz->scratch, sample, masked, &tokens, &err);
 	if (st)
 		check_error(st, &err);
@@ -89,8 +88,7 @@ check_row(struct fuzz *fuzz, const json_t *row, const struct hn_place *place)
 	for (int i = HN_SCHEMA_TEXT; i < HN_SCHEMA_COUNT; i++) {
 		struct hn_sample sample, again;
 		struct hone_error err = {0};
-		enum hone_status st =
-			hn_sample_read(&sample, (enum hn_schema)i, row, place, &err);
+		enum hone_status st = hn_sample_read(&sample, (enum hn_schema)i, row, place, &err);
 
 		if (st) {
 			check_error(st, &err);

@@ -28,10 +28,9 @@ learned_of(const struct bench_data *bench, int64_t example, const int32_t **ids,
 static void
 test_data_end_of_sequence_is_learned_though_it_is_the_padding(void **state)
 {
-	static const char rows[] =
-		"{\"prompt\":\"a\",\"completion\":\" b\"}\n"
-		"{\"prompt\":\"a\",\"completion\":\" b<|im_end|>\"}\n"
-		"{\"prompt\":\"\",\"completion\":\"b\"}\n";
+	static const char rows[] = "{\"prompt\":\"a\",\"completion\":\" b\"}\n"
+				   "{\"prompt\":\"a\",\"completion\":\" b<|im_end|>\"}\n"
+				   "{\"prompt\":\"\",\"completion\":\"b\"}\n";
 	struct bench_data bench;
 
 	(void)state;
@@ -74,8 +73,8 @@ test_data_learned_tokens_of_a_conversation_are_what_was_said(void **state)
 	learned = learned_of(&bench, 0, &ids, &n);
 	for (int64_t i = 0; i < n; i++)
 		if (learned[i])
-			assert_int_equal(hn_tokenizer_decode(
-						 bench.tok, &ids[i], 1, false, &text, NULL),
+			assert_int_equal(
+				hn_tokenizer_decode(bench.tok, &ids[i], 1, false, &text, NULL),
 				HONE_OK);
 	assert_string_equal(text.text,
 		"same<|im_end|>\nGr\xc3\xbc\xc3\x9f"
@@ -102,7 +101,8 @@ test_data_row_without_a_label_after_cutting_is_counted_never_trained(void **stat
 	(void)state;
 	bench_data_open(&bench, "sft");
 	bench.request.max_length = 16;
-	hn_str_printf(&rows, "%s%s{\"prompt\":\"a\",\"completion\":\"b\"}\n", long_prompt, long_prompt);
+	hn_str_printf(
+		&rows, "%s%s{\"prompt\":\"a\",\"completion\":\"b\"}\n", long_prompt, long_prompt);
 	assert_int_equal(bench_data_read(&bench, rows.text), HONE_OK);
 	assert_int_equal(bench.data.report.rows, 3);
 	assert_int_equal(bench.data.report.dropped, 2);
@@ -126,7 +126,8 @@ test_data_what_is_cut_is_counted_and_blocks_lose_nothing(void **state)
 	(void)state;
 	for (int i = 0; i < 40; i++)
 		hn_str_printf(&rows, "{\"text\":\"%.*s\"}\n", 1 + i * 3,
-			"ab cd ef gh ij kl mn op qr st uv wx yz 01 23 45 67 89 ab cd ef gh ij kl mn op "
+			"ab cd ef gh ij kl mn op qr st uv wx yz 01 23 45 67 89 ab cd ef gh ij kl "
+			"mn op "
 			"qr st uv wx yz 01 23 45 67 89 ab cd ef gh ij kl mn op qr st uv wx yz");
 	bench_data_open(&whole, "sft");
 	assert_int_equal(bench_data_read(&whole, rows.text), HONE_OK);
@@ -177,11 +178,10 @@ count_front(const struct bench_data *bench, int64_t example, int32_t id)
 static void
 test_data_begin_and_end_of_sequence_stand_once(void **state)
 {
-	static const char rows[] =
-		"{\"text\":\"a\"}\n"
-		"{\"text\":\"<|begin_of_text|>a\"}\n"
-		"{\"text\":\"a<|eot_id|>\"}\n"
-		"{\"text\":\"<|begin_of_text|>a<|eot_id|>\"}\n";
+	static const char rows[] = "{\"text\":\"a\"}\n"
+				   "{\"text\":\"<|begin_of_text|>a\"}\n"
+				   "{\"text\":\"a<|eot_id|>\"}\n"
+				   "{\"text\":\"<|begin_of_text|>a<|eot_id|>\"}\n";
 	struct bench_data bench;
 
 	(void)state;
@@ -215,8 +215,7 @@ test_data_begin_and_end_of_sequence_stand_once(void **state)
 static void
 test_data_prompt_of_generation_is_the_beginning_of_training(void **state)
 {
-	static const char *const rows[] = {
-		"{\"prompt\":\"a question?\",\"completion\":\" b\"}\n",
+	static const char *const rows[] = {"{\"prompt\":\"a question?\",\"completion\":\" b\"}\n",
 		"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
 		"{\"role\":\"assistant\",\"content\":\"b\"}]}\n",
 		"{\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}],"
@@ -265,12 +264,13 @@ test_data_documents_of_a_micro_batch_are_apart(void **state)
 
 	(void)state;
 	bench_data_open(&bench, "next_token");
-	assert_int_equal(
-		bench_data_read(&bench, "{\"text\":\"a b c\"}\n{\"text\":\"d\"}\n{\"text\":\"e f\"}\n"),
+	assert_int_equal(bench_data_read(&bench,
+				 "{\"text\":\"a b c\"}\n{\"text\":\"d\"}\n{\"text\":\"e f\"}\n"),
 		HONE_OK);
 	bench_window(&bench, 3, 1000);
 	assert_int_equal(
-		hn_window_fill(&bench.window, &order, hn_order_step(&order, 0), &bench.err), HONE_OK);
+		hn_window_fill(&bench.window, &order, hn_order_step(&order, 0), &bench.err),
+		HONE_OK);
 	assert_int_equal(bench.window.n_micros, 1);
 	s = &bench.window.streams[0];
 	assert_int_equal(s->n_segments, 3);
@@ -361,8 +361,8 @@ test_data_random_draws_are_distinct_and_repeatable(void **state)
 			for (int64_t e = 0; e < 8; e++) {
 				bench.window.example = &bench.data.examples[e];
 				for (uint64_t i = 0; i < 4; i++)
-					draws[round][epoch][e][i] = bench.window.vt.uniform(
-						&bench.window.base, i);
+					draws[round][epoch][e][i] =
+						bench.window.vt.uniform(&bench.window.base, i);
 			}
 		}
 	}
@@ -380,7 +380,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_data_end_of_sequence_is_learned_though_it_is_the_padding),
 		cmocka_unit_test(test_data_learned_tokens_of_a_conversation_are_what_was_said),
-		cmocka_unit_test(test_data_row_without_a_label_after_cutting_is_counted_never_trained),
+		cmocka_unit_test(
+			test_data_row_without_a_label_after_cutting_is_counted_never_trained),
 		cmocka_unit_test(test_data_what_is_cut_is_counted_and_blocks_lose_nothing),
 		cmocka_unit_test(test_data_begin_and_end_of_sequence_stand_once),
 		cmocka_unit_test(test_data_prompt_of_generation_is_the_beginning_of_training),

@@ -140,8 +140,7 @@ test_dataset_report_is_the_truth(void **state)
 	assert_int_equal(bench_data_read(&bench, rows.text), HONE_OK);
 	for (int64_t e = 0; e < bench.data.n_examples; e++) {
 		int64_t n = 0;
-		const uint8_t *mask =
-			hn_dataset_array(&bench.data.examples[e].pub, "learned", &n);
+		const uint8_t *mask = hn_dataset_array(&bench.data.examples[e].pub, "learned", &n);
 
 		tokens += n;
 		longest = n > longest ? n : longest;
@@ -170,7 +169,8 @@ test_dataset_token_over_the_border_is_learned_and_counted(void **state)
 	(void)state;
 	bench_data_open_with(&bench, "sft", bench_tokenizer("qwen2", NULL, "<|im_end|>"));
 	assert_int_equal(
-		bench_data_read(&bench, "{\"prompt\":\"a: e\",\"completion\":\"\xcc\x81 b\"}\n"), HONE_OK);
+		bench_data_read(&bench, "{\"prompt\":\"a: e\",\"completion\":\"\xcc\x81 b\"}\n"),
+		HONE_OK);
 	assert_int_equal(bench.data.report.straddles, 1);
 	learned = hn_dataset_array(&bench.data.examples[0].pub, "learned", &n);
 	assert_int_equal(learned[0], 0);

@@ -14,7 +14,8 @@
 static void
 test_jsonl_rows_know_their_lines(void **state)
 {
-	static const char text[] = "\xef\xbb\xbf{\"a\":1}\r\n\n  \n{\"b\":\"\xc3\xa4\"}\n\n{\"c\":3}";
+	static const char text[] =
+		"\xef\xbb\xbf{\"a\":1}\r\n\n  \n{\"b\":\"\xc3\xa4\"}\n\n{\"c\":3}";
 	static const uint32_t lines[] = {1, 4, 6}, bytes[] = {7, 10, 7};
 	char *folder = test_folder_make(), *path = hn_path_join(folder, "r.jsonl");
 	struct hn_jsonl file;

@@ -54,21 +54,27 @@ test_schema_each_shape_is_read(void **state)
 		{"text", "{\"text\":\"a\"}", "{\"kind\":1,\"text\":\"a\"}"},
 		{"prompt", "{\"prompt\":\"a\",\"completion\":\"b\"}",
 			"{\"kind\":2,\"prompt\":\"a\",\"text\":\"b\",\"reference\":\"b\"}"},
-		{"alpaca", "{\"instruction\":\"a\",\"input\":\"in\",\"output\":\"b\",\"system\":\"s\"}",
-			"{\"kind\":3,\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":"
-			"\"user\",\"content\":\"a\\nin\"},{\"role\":\"assistant\",\"content\":\"b\"}],"
+		{"alpaca",
+			"{\"instruction\":\"a\",\"input\":\"in\",\"output\":\"b\",\"system\":"
+			"\"s\"}",
+			"{\"kind\":3,\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{"
+			"\"role\":"
+			"\"user\",\"content\":\"a\\nin\"},{\"role\":\"assistant\",\"content\":"
+			"\"b\"}],"
 			"\"reference\":\"b\"}"},
 		{"alpaca", "{\"instruction\":\"a\",\"input\":\"\",\"output\":\"b\"}",
 			"{\"kind\":3,\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
 			"\"assistant\",\"content\":\"b\"}],\"reference\":\"b\"}"},
 		{"sharegpt",
-			"{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"},{\"from\":\"gpt\","
+			"{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"},{\"from\":"
+			"\"gpt\","
 			"\"value\":\"b\"},{\"from\":\"human\",\"value\":\"c\"}]}",
 			"{\"kind\":3,\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
 			"\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"}],"
 			"\"reference\":\"b\"}"},
 		{"prompt",
-			"{\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}],\"completion\":[{\"role\":"
+			"{\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}],\"completion\":[{"
+			"\"role\":"
 			"\"assistant\",\"content\":\"b\"}]}",
 			"{\"kind\":4,\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
 			"\"assistant\",\"content\":\"b\"}],\"reference\":\"b\"}"},
