@@ -41,6 +41,11 @@ enum hone_status hn_text_service_init(struct hn_text_service *service,
 	const struct hn_tokenizer *tok, int64_t now, struct hone_error *err);
 void hn_text_service_fini(struct hn_text_service *service);
 
+/* Whether a sample spells a special token, but for one begin of sequence in front of a plain
+ * text and one end of sequence behind it, which people write on purpose. */
+bool hn_sample_spells_special(
+	const struct hn_text_service *service, const struct hn_sample *sample);
+
 /* Memory of one thread. */
 struct hn_text_scratch {
 	struct hn_encoder *encoder;

@@ -116,6 +116,8 @@ test_window_cut_is_by_budget_in_order(void **state)
 			assert_true(rows <= capacity.rows && micro->n <= capacity.segments);
 		}
 		assert_int_equal(next, 5);
+		if (bench.window.n_micros == 1) /* all of it: the bound is what is there */
+			assert_int_equal(capacity.selected, bench.data.report.supervised_tokens);
 	}
 	bench_data_close(&bench);
 }
