@@ -58,8 +58,7 @@ static struct target *
 find_columns(struct hn_binding *binding, const struct hn_window_stream *s, const char *prefix,
 	bool only_rows)
 {
-	struct target *out =
-		hn_arena_array(&binding->arena, s->n_columns + 1u, sizeof *out);
+	struct target *out = hn_arena_array(&binding->arena, s->n_columns + 1u, sizeof *out);
 
 	for (uint32_t c = 0; c < s->n_columns; c++) {
 		out[c].column = &s->columns[c];
@@ -91,8 +90,8 @@ hn_binding_init(
 	memset(binding, 0, sizeof *binding);
 	binding->program = program;
 	binding->n_streams = window->n_streams;
-	binding->streams = hn_arena_array(
-		&binding->arena, window->n_streams + 1u, sizeof *binding->streams);
+	binding->streams =
+		hn_arena_array(&binding->arena, window->n_streams + 1u, sizeof *binding->streams);
 	for (uint32_t i = 0; i < window->n_streams; i++) {
 		const struct hn_window_stream *s = &window->streams[i];
 		struct hn_binding_stream *b = &binding->streams[i];
@@ -199,8 +198,7 @@ bind_selected(const struct selection_target *sel, const struct piece *p,
 		sel->index[n] = (int32_t)(row - p->begin);
 	if (sel->keys) {
 		sel->keys[2 * n] = segment->example;
-		sel->keys[2 * n + 1] =
-			segment->begin_in_example + (int32_t)row - segment->begin;
+		sel->keys[2 * n + 1] = segment->begin_in_example + (int32_t)row - segment->begin;
 	}
 	for (uint32_t c = 0; c < p->s->n_columns; c++)
 		if (sel->columns[c].at)
@@ -258,8 +256,8 @@ hn_window_bind(const struct hn_window *window, int64_t i, const struct hn_bindin
 		const struct hn_window_bound *begin = hn_window_bound_of(window, micro->first, k);
 		const struct hn_window_bound *end =
 			hn_window_bound_of(window, micro->first + micro->n, k);
-		const struct piece piece = {&window->streams[k], begin->row, end->row,
-			begin->segment, end->segment};
+		const struct piece piece = {
+			&window->streams[k], begin->row, end->row, begin->segment, end->segment};
 
 		st = bind_stream(binding, &binding->streams[k], &piece, err);
 	}

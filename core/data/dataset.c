@@ -29,8 +29,8 @@ prepare_block(void *ctx, int64_t i, int32_t worker)
 		begin + HN_BLOCK_ROWS < work->n_rows ? begin + HN_BLOCK_ROWS : work->n_rows;
 
 	for (int64_t r = begin; r < end && !block->status; r++)
-		block->status = hn_prepare_row(&work->workers[worker], work->file, work->rows[r], r,
-			block, &block->error);
+		block->status = hn_prepare_row(
+			&work->workers[worker], work->file, work->rows[r], r, block, &block->error);
 	/* What growing left over goes back: blocks live as long as the run. */
 	block->bytes = hn_realloc(block->bytes, block->n_bytes + 1);
 	block->cap_bytes = block->n_bytes + 1;
@@ -39,13 +39,12 @@ prepare_block(void *ctx, int64_t i, int32_t worker)
 /* ---- which rows ---- */
 
 static enum hone_status
-choose_rows(const struct hn_jsonl *file, const struct hn_dataset_request *request,
-	uint32_t **rows, int64_t *n_rows, struct hone_error *err)
+choose_rows(const struct hn_jsonl *file, const struct hn_dataset_request *request, uint32_t **rows,
+	int64_t *n_rows, struct hone_error *err)
 {
 	const int64_t n = (int64_t)file->n;
-	const int64_t n_taken = request->part == HN_PART_ALL
-	                                ? 0
-	                                : hn_order_n_taken(request->validation_split, n);
+	const int64_t n_taken =
+		request->part == HN_PART_ALL ? 0 : hn_order_n_taken(request->validation_split, n);
 
 	if (request->part != HN_PART_ALL && (n_taken < 1 || n_taken >= n))
 		return hone_fail(err, HONE_ECONFIG,
@@ -66,8 +65,8 @@ choose_rows(const struct hn_jsonl *file, const struct hn_dataset_request *reques
 }
 
 static enum hone_status
-find_schema(struct hn_dataset *data, const struct hn_dataset_request *request,
-	struct hone_error *err)
+find_schema(
+	struct hn_dataset *data, const struct hn_dataset_request *request, struct hone_error *err)
 {
 	struct hn_place place = {data->file.path, 0};
 	json_t *row = NULL;
@@ -172,8 +171,8 @@ collect(struct hn_dataset *data, int64_t n_rows, struct hone_error *err)
 }
 
 static enum hone_status
-prepare_all(struct hn_dataset *data, const struct hn_dataset_request *request,
-	const uint32_t *rows, int64_t n_rows, struct hone_error *err)
+prepare_all(struct hn_dataset *data, const struct hn_dataset_request *request, const uint32_t *rows,
+	int64_t n_rows, struct hone_error *err)
 {
 	const int32_t n_workers = hn_pool_threads(request->pool);
 	struct work work = {&data->file, rows, n_rows, NULL, NULL};
@@ -213,16 +212,16 @@ check_report(const struct hn_dataset *data, const struct hn_dataset_request *req
 		return hone_fail_at(err, HONE_EDATA, data->file.path, 0, 0,
 			"[data] strict = yes: %" PRId64 " rows are cut to max_length = %" PRId64
 			" (%" PRId64 " of them in the answer), %" PRId64 " have nothing to learn, "
-			"%" PRId64 " spell special tokens, %" PRId64 " bytes have no token; of %" PRId64
-			" rows",
+			"%" PRId64 " spell special tokens, %" PRId64
+			" bytes have no token; of %" PRId64 " rows",
 			r->truncated, request->max_length, r->truncated_answers, r->dropped,
 			r->specials, r->lost_bytes, r->rows);
 	return HONE_OK;
 }
 
 enum hone_status
-hn_dataset_open(struct hn_dataset *data, const struct hn_dataset_request *request,
-	struct hone_error *err)
+hn_dataset_open(
+	struct hn_dataset *data, const struct hn_dataset_request *request, struct hone_error *err)
 {
 	struct hone_error found = {0}; /* hn_prepare_row asks whether a place is known */
 	uint32_t *rows = NULL;

@@ -61,7 +61,7 @@ struct hn_dataset_report {
 	int64_t straddles, specials; /* tokens over a border; rows that spell special tokens */
 	int64_t lost_bytes;          /* that the vocabulary cannot spell */
 	int64_t tokens, supervised_tokens;
-	int64_t longest; /* example */
+	int64_t longest;     /* example */
 	int64_t longest_row; /* before anything is cut */
 	int64_t empty_lines;
 };
@@ -81,8 +81,8 @@ struct hn_dataset {
 };
 
 /* Reads and prepares a split.  Closed by the caller in any case. */
-enum hone_status hn_dataset_open(struct hn_dataset *data,
-	const struct hn_dataset_request *request, struct hone_error *err);
+enum hone_status hn_dataset_open(
+	struct hn_dataset *data, const struct hn_dataset_request *request, struct hone_error *err);
 void hn_dataset_close(struct hn_dataset *data);
 
 /* An array of an example by name, NULL when it has none. */

@@ -51,8 +51,8 @@ add_segment(struct hn_window *window, struct hn_window_stream *s, int64_t n, int
 		const int64_t to = is_row ? (int64_t)rows : s->n_segments + 1;
 		uint32_t fill = column->fill;
 
-		column->values = hn_grow(
-			column->values, &column->cap, (size_t)to, sizeof *column->values);
+		column->values =
+			hn_grow(column->values, &column->cap, (size_t)to, sizeof *column->values);
 		if (column->decl->scope == HONE_PER_EXAMPLE && !is_first)
 			fill = column->values[from - 1]; /* an example has one value */
 		for (int64_t i = from; i < to; i++)
@@ -71,8 +71,7 @@ emit_segment(struct hone_data *data, const char *stream, const char *role, int64
 	(void)role;
 	for (uint32_t i = 0; i < window->n_streams; i++) {
 		struct hn_window_stream *s = &window->streams[i];
-		const struct hn_window_bound *begin =
-			hn_window_bound_of(window, window->number, i);
+		const struct hn_window_bound *begin = hn_window_bound_of(window, window->number, i);
 		const int64_t in_example = s->n_rows - begin->row;
 
 		if (!hn_streq(s->name, stream))
@@ -129,10 +128,8 @@ emit_column(struct hone_data *data, const char *name, const void *values, struct
 			(size_t)segment->n * sizeof *column->values);
 	} else {
 		const int64_t first = column->decl->scope == HONE_PER_SEGMENT
-		                              ? s->n_segments - 1
-		                              : hn_window_bound_of(window, window->number,
-							window->segment_of)
-							->segment;
+			? s->n_segments - 1
+			: hn_window_bound_of(window, window->number, window->segment_of)->segment;
 
 		for (int64_t i = first; i < s->n_segments; i++)
 			memcpy(&column->values[i], values, sizeof *column->values);
@@ -147,11 +144,10 @@ emit_labels(struct hone_data *data, int64_t n, const int32_t *ids, const uint8_t
 
 	if (n < 1)
 		return window->labels;
-	window->labels = hn_grow(
-		window->labels, &window->cap_labels, (size_t)n, sizeof *window->labels);
+	window->labels =
+		hn_grow(window->labels, &window->cap_labels, (size_t)n, sizeof *window->labels);
 	for (int64_t i = 0; i + 1 < n; i++)
-		window->labels[i] =
-			!learned || learned[i + 1] ? ids[i + 1] : HONE_LABEL_NONE;
+		window->labels[i] = !learned || learned[i + 1] ? ids[i + 1] : HONE_LABEL_NONE;
 	window->labels[n - 1] = HONE_LABEL_NONE;
 	return window->labels;
 }
@@ -161,8 +157,8 @@ emit_uniform(const struct hone_data *data, uint64_t i)
 {
 	const struct hn_window *window = (const void *)data;
 
-	return hn_rng_uniform(window->request.seed, window->epoch_key,
-		(uint64_t)window->example->pub.index, i);
+	return hn_rng_uniform(
+		window->request.seed, window->epoch_key, (uint64_t)window->example->pub.index, i);
 }
 
 void

@@ -183,7 +183,8 @@ check_line(const char *text, size_t n, const char *path, int64_t line, struct ho
 	size_t at;
 
 	if (nul)
-		return hone_fail_at(err, HONE_EDATA, path, line, column_of(text, (size_t)(nul - text)),
+		return hone_fail_at(err, HONE_EDATA, path, line,
+			column_of(text, (size_t)(nul - text)),
 			"a NUL byte; is the file UTF-16, or damaged? Save it as UTF-8");
 	at = hn_utf8_check(text, n);
 	if (at < n)
@@ -203,7 +204,6 @@ check_line(const char *text, size_t n, const char *path, int64_t line, struct ho
 	return HONE_OK;
 }
 
-/* What jansson says, without control characters of the file and without a cut character. */
 static void
 clean(char *text)
 {
@@ -211,6 +211,14 @@ clean(char *text)
 	for (char *c = text; *c; c++)
 		if ((uint8_t)*c < 0x20 || *c == 0x7f)
 			*c = '?';
+}
+
+enum hone_status
+hn_data_clean(enum hone_status st, struct hone_error *err)
+{
+	if (st && err)
+		clean(err->text);
+	return st;
 }
 
 static enum hone_status

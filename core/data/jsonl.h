@@ -51,4 +51,8 @@ enum hone_status hn_jsonl_parse(
 enum hone_status hn_jsonl_parse_line(const char *text, size_t n, const char *path, int64_t line,
 	bool is_last, json_t **out, struct hone_error *err);
 
+/* Takes control characters and a cut last character out of an error's text: what a file says
+ * may be quoted in it.  Returns `st`. */
+enum hone_status hn_data_clean(enum hone_status st, struct hone_error *err);
+
 #endif

@@ -35,8 +35,8 @@ data_tokenise(struct hone_data *data, const struct hone_record *record, uint32_t
 	if (st)
 		return st;
 	if (tokens.n > INT32_MAX / 4)
-		return hone_fail(err, HONE_EDATA, "the row has %lld tokens; split it",
-			(long long)tokens.n);
+		return hone_fail(
+			err, HONE_EDATA, "the row has %lld tokens; split it", (long long)tokens.n);
 	p->block->report.straddles += tokens.n_straddles;
 	p->block->report.specials += tokens.has_special;
 	p->block->report.lost_bytes += tokens.n_lost;
@@ -117,13 +117,12 @@ data_put(struct hone_data *data, const char *name, int32_t dtype, int64_t n, con
 			"array '%s': %lld values of type %d cannot be kept", name, (long long)n,
 			dtype);
 	begin = (block->n_bytes + 7) & ~(size_t)7;
-	block->bytes = hn_grow(
-		block->bytes, &block->cap_bytes, begin + (size_t)n * size + 8, 1);
+	block->bytes = hn_grow(block->bytes, &block->cap_bytes, begin + (size_t)n * size + 8, 1);
 	if (n > 0)
 		memcpy(block->bytes + begin, values, (size_t)n * size);
 	block->n_bytes = begin + (size_t)n * size;
-	block->arrays = hn_grow(block->arrays, &block->cap_arrays, block->n_arrays + 1,
-		sizeof *block->arrays);
+	block->arrays = hn_grow(
+		block->arrays, &block->cap_arrays, block->n_arrays + 1, sizeof *block->arrays);
 	array = &block->arrays[block->n_arrays++];
 	array->name = intern(&block->names, name);
 	array->dtype = dtype;
@@ -217,18 +216,16 @@ call_prepare(struct hn_prepare *p, struct hone_error *err)
 	enum hone_status st;
 
 	p->first_array = (uint32_t)p->block->n_arrays;
-	st = request->objective->prepare(
-		request->objective_self, &p->base, &p->record, err);
+	st = request->objective->prepare(request->objective_self, &p->base, &p->record, err);
 	if (st == HONE_ENOTFOUND && !err->status)
-		return hone_fail(err, HONE_EDATA,
-			"[%s] needs a field that this row does not have",
+		return hone_fail(err, HONE_EDATA, "[%s] needs a field that this row does not have",
 			request->objective_section);
 	if (st && !err->status)
 		return hone_fail(err, HONE_EPLUGIN, "[%s] failed without a reason",
 			request->objective_section);
 	if (!st && p->first_array != p->block->n_arrays)
-		return hone_fail(err, HONE_EPLUGIN,
-			"[%s] put an array and ended no example", request->objective_section);
+		return hone_fail(err, HONE_EPLUGIN, "[%s] put an array and ended no example",
+			request->objective_section);
 	return st;
 }
 

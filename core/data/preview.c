@@ -45,7 +45,7 @@ put_text(struct hn_str *out, const char *text, size_t n)
 		else if (c == '\n')
 			hn_str_puts(out, "↵\n");
 		else if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) ||
-			 (c >= 0x2066 && c <= 0x2069)) /* controls, and marks of direction */
+			(c >= 0x2066 && c <= 0x2069)) /* controls, and marks of direction */
 			hn_str_printf(out, "\\x%02x", c);
 		else
 			hn_str_add(out, text + i, len);
@@ -76,8 +76,7 @@ put_tokens(struct shown *s, int64_t begin, int64_t end, struct hone_error *err)
 }
 
 static enum hone_status
-put_example(struct shown *s, const struct hn_dataset *data, int64_t example,
-	struct hone_error *err)
+put_example(struct shown *s, const struct hn_dataset *data, int64_t example, struct hone_error *err)
 {
 	const struct hn_dataset_example *e = &data->examples[example];
 	int64_t n = 0, n_learned = 0;
@@ -99,8 +98,7 @@ put_example(struct shown *s, const struct hn_dataset *data, int64_t example,
 		st = put_tokens(s, 0, n, err);
 	} else {
 		st = put_tokens(s, 0, HEAD, err);
-		hn_str_printf(
-			s->out, "\n... %" PRId64 " tokens more ...\n", n - HEAD - TAIL);
+		hn_str_printf(s->out, "\n... %" PRId64 " tokens more ...\n", n - HEAD - TAIL);
 		if (!st)
 			st = put_tokens(s, n - TAIL, n, err);
 	}

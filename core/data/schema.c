@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "data/jsonl.h"
 #include "data/schema.h"
 
 struct schema {
@@ -26,8 +27,9 @@ static const struct schema schemas[HN_SCHEMA_COUNT] = {
 static const char *const row_refused[] = {"tools", "functions", "history", "documents", "image",
 	"images", "video", "videos", "audio", "audios", "chat_template_kwargs"};
 static const char *const message_refused[] = {"tool_calls", "tool_call_id", "function_call",
-	"image", "images", "reasoning_content", "reasoning", "thinking", "weight", "train",
-	"training", "mask"};
+	"image", "images", "reasoning_content", "reasoning", "thinking"};
+/* Whatever their value: 0 and false say that a turn is not learned. */
+static const char *const mask_refused[] = {"weight", "train", "training", "mask"};
 
 const char *
 hn_schema_name(enum hn_schema schema)
@@ -103,10 +105,12 @@ hn_schema_detect(const json_t *row, const struct hn_place *place, enum hn_schema
 	if (first)
 		return HONE_OK;
 	list_keys(row, keys, sizeof keys);
-	return hone_fail_at(err, HONE_EDATA, place->file, place->line, 0,
-		"this row has the keys %s; known are text, prompt + completion, messages, "
-		"instruction + output (alpaca) and conversations (sharegpt)",
-		keys);
+	return hn_data_clean(
+		hone_fail_at(err, HONE_EDATA, place->file, place->line, 0,
+			"this row has the keys %s; known are text, prompt + completion, messages, "
+			"instruction + output (alpaca) and conversations (sharegpt)",
+			keys),
+		err);
 }
 
 /* ---- reading ---- */
@@ -124,8 +128,8 @@ struct reader {
 static const char *
 type_name(const json_t *value)
 {
-	static const char *const names[] = {"an object", "a list", "a string", "a number",
-		"a number", "true", "false", "null"};
+	static const char *const names[] = {
+		"an object", "a list", "a string", "a number", "a number", "true", "false", "null"};
 
 	return value ? names[json_typeof(value)] : "missing";
 }
@@ -134,9 +138,9 @@ static bool
 is_nothing(const json_t *value)
 {
 	return !value || json_is_null(value) || json_is_false(value) ||
-	       (json_is_string(value) && json_string_length(value) == 0) ||
-	       (json_is_array(value) && json_array_size(value) == 0) ||
-	       (json_is_object(value) && json_object_size(value) == 0);
+		(json_is_string(value) && json_string_length(value) == 0) ||
+		(json_is_array(value) && json_array_size(value) == 0) ||
+		(json_is_object(value) && json_object_size(value) == 0);
 }
 
 static enum hone_status
@@ -178,7 +182,8 @@ add_message(const struct reader *r, const char *role, const char *content)
 
 	if (hn_streq(role, "assistant") && is_blank(content))
 		return json_decref(message),
-		       FAIL(r, "message %zu, the assistant's, is empty: there is nothing to learn; "
+		       FAIL(r,
+			       "message %zu, the assistant's, is empty: there is nothing to learn; "
 			       "take it out",
 			       json_array_size(r->sample->messages) + 1);
 	if (json_object_set_new(message, "role", json_string(role)) ||
@@ -204,6 +209,22 @@ role_of(const char *from)
 	return NULL;
 }
 
+/* A field of the message that is not carried, or NULL. */
+static const char *
+refused_field(const json_t *message)
+{
+	for (size_t i = 0; i < sizeof message_refused / sizeof message_refused[0]; i++)
+		if (!is_nothing(json_object_get(message, message_refused[i])))
+			return message_refused[i];
+	for (size_t i = 0; i < sizeof mask_refused / sizeof mask_refused[0]; i++) {
+		const json_t *value = json_object_get(message, mask_refused[i]);
+
+		if (value && !json_is_null(value))
+			return mask_refused[i];
+	}
+	return NULL;
+}
+
 /* Roles of messages are themselves, ShareGPT's are translated. */
 static enum hone_status
 read_message(const struct reader *r, const json_t *message, size_t at, bool is_sharegpt)
@@ -212,7 +233,7 @@ read_message(const struct reader *r, const json_t *message, size_t at, bool is_s
 	const char *text_key = is_sharegpt ? "value" : "content";
 	const json_t *from = json_object_get(message, role_key);
 	const json_t *content = json_object_get(message, text_key);
-	const char *role;
+	const char *role, *refused;
 
 	if (!json_is_object(message))
 		return FAIL(r, "message %zu is %s; an object with '%s' and '%s' is needed", at,
@@ -223,17 +244,15 @@ read_message(const struct reader *r, const json_t *message, size_t at, bool is_s
 	if (!json_is_string(content))
 		return FAIL(r, "message %zu: '%s' is %s; only a text is carried", at, text_key,
 			type_name(content));
-	for (size_t i = 0; i < sizeof message_refused / sizeof message_refused[0]; i++)
-		if (json_object_get(message, message_refused[i]) &&
-			(!is_nothing(json_object_get(message, message_refused[i])) ||
-				i >= 8)) /* weight = 0 and train = false say something, too */
-			return FAIL(r, "message %zu: '%s' cannot be carried; take it out", at,
-				message_refused[i]);
+	refused = refused_field(message);
+	if (refused)
+		return FAIL(r, "message %zu: '%s' cannot be carried; take it out", at, refused);
 	role = role_of(json_string_value(from));
 	if (!role || (!is_sharegpt && !hn_streq(role, json_string_value(from))))
 		return FAIL(r, "message %zu: the %s '%.40s' is not carried; there are %s", at,
 			role_key, json_string_value(from),
-			is_sharegpt ? "system, human and gpt" : "system, developer, user and assistant");
+			is_sharegpt ? "system, human and gpt"
+				    : "system, developer, user and assistant");
 	return add_message(r, role, json_string_value(content));
 }
 
@@ -247,8 +266,8 @@ read_messages(const struct reader *r, const char *key, bool is_sharegpt)
 	if (!json_is_array(list))
 		return FAIL(r, "'%s' is %s; a list of messages is needed", key, type_name(list));
 	if (json_array_size(list) == 0)
-		return FAIL(r, "'%s' has no message: there is nothing to learn; take the row out",
-			key);
+		return FAIL(
+			r, "'%s' has no message: there is nothing to learn; take the row out", key);
 	for (size_t i = 0; i < json_array_size(list) && !st; i++)
 		st = read_message(r, json_array_get(list, i), i + 1, is_sharegpt);
 	return st;
@@ -312,9 +331,34 @@ read_pair(const struct reader *r)
 	sample->n_prompt = json_array_size(sample->messages);
 	last = json_array_get(sample->messages, sample->n_prompt - 1);
 	if (hn_streq(json_string_value(json_object_get(last, "role")), "assistant"))
-		return FAIL(r, "the prompt ends with an assistant's turn; it belongs to the "
-			       "completion");
+		return FAIL(r,
+			"the prompt ends with an assistant's turn; it belongs to the "
+			"completion");
 	return read_messages(r, "completion", false);
+}
+
+static enum hone_status
+read_shape(const struct reader *r, enum hn_schema schema)
+{
+	enum hone_status st;
+
+	r->sample->kind = HN_SAMPLE_CHAT;
+	switch (schema) {
+	case HN_SCHEMA_TEXT:
+		r->sample->kind = HN_SAMPLE_TEXT;
+		return read_text(r, "text", true, &r->sample->text);
+	case HN_SCHEMA_PROMPT:
+		return read_pair(r);
+	case HN_SCHEMA_MESSAGES:
+		return read_messages(r, "messages", false);
+	case HN_SCHEMA_ALPACA:
+		return read_alpaca(r);
+	case HN_SCHEMA_SHAREGPT:
+		st = read_system(r);
+		return st ? st : read_messages(r, "conversations", true);
+	default:
+		return hone_fail(r->err, HONE_EBUG, "a row is read without a schema");
+	}
 }
 
 enum hone_status
@@ -327,25 +371,9 @@ hn_sample_read(struct hn_sample *sample, enum hn_schema schema, const json_t *ro
 	memset(sample, 0, sizeof *sample);
 	sample->messages = json_array();
 	st = refuse_row_fields(&r);
-	if (st)
-		return st;
-	sample->kind = HN_SAMPLE_CHAT;
-	switch (schema) {
-	case HN_SCHEMA_TEXT:
-		sample->kind = HN_SAMPLE_TEXT;
-		return read_text(&r, "text", true, &sample->text);
-	case HN_SCHEMA_PROMPT:
-		return read_pair(&r);
-	case HN_SCHEMA_MESSAGES:
-		return read_messages(&r, "messages", false);
-	case HN_SCHEMA_ALPACA:
-		return read_alpaca(&r);
-	case HN_SCHEMA_SHAREGPT:
-		st = read_system(&r);
-		return st ? st : read_messages(&r, "conversations", true);
-	default:
-		return hone_fail(err, HONE_EBUG, "a row is read without a schema");
-	}
+	if (!st)
+		st = read_shape(&r, schema);
+	return hn_data_clean(st, err);
 }
 
 void

@@ -13,174 +13,8 @@
 
 #include "base/arena.h"
 #include "base/str.h"
+#include "data/jsonl.h"
 #include "data/tokenise.h"
-
-struct hn_text_special {
-	char *text;
-	size_t len;
-	int32_t id;
-};
-
-/* ---- the service ---- */
-
-/* Adds a variable with the text of a token. */
-static enum hone_status
-set_token(struct hn_text_service *service, const char *name, int32_t id, struct hone_error *err)
-{
-	struct hn_str text = {0};
-	enum hone_status st = HONE_OK;
-
-	if (id >= 0)
-		st = hn_tokenizer_decode(service->tok, &id, 1, false, &text, err);
-	if (!st && text.len && json_object_set_new(service->vars, name, json_string(text.text)))
-		st = hone_fail(err, HONE_EMODEL, "%s is not a text that a template can use", name);
-	hn_str_fini(&text);
-	return st;
-}
-
-static enum hone_status
-collect_specials(struct hn_text_service *service, struct hone_error *err)
-{
-	const int32_t n = hn_tokenizer_vocab_size(service->tok);
-	enum hone_status st = HONE_OK;
-	size_t cap = 0;
-
-	for (int32_t id = 0; id < n && !st; id++) {
-		struct hn_str text = {0};
-
-		if (!hn_tokenizer_is_special(service->tok, id))
-			continue;
-		st = hn_tokenizer_decode(service->tok, &id, 1, false, &text, err);
-		if (!st && text.len) {
-			service->specials = hn_grow(service->specials, &cap,
-				service->n_specials + 1, sizeof *service->specials);
-			service->starts_special[(uint8_t)text.text[0]] = true;
-			service->specials[service->n_specials].len = text.len;
-			service->specials[service->n_specials].id = id;
-			service->specials[service->n_specials++].text = hn_str_take(&text);
-		}
-		hn_str_fini(&text);
-	}
-	return st;
-}
-
-enum hone_status
-hn_text_service_init(struct hn_text_service *service, const struct hn_tokenizer *tok, int64_t now,
-	struct hone_error *err)
-{
-	const struct hn_text source = hn_tokenizer_chat_template(tok);
-	enum hone_status st = HONE_OK;
-
-	memset(service, 0, sizeof *service);
-	service->tok = tok;
-	service->vars = json_object();
-	service->limits.now = now;
-	service->bos = hn_tokenizer_bos(tok);
-	service->eos = hn_tokenizer_eos(tok);
-	service->adds_bos = hn_tokenizer_adds_bos(tok);
-	service->adds_eos = hn_tokenizer_adds_eos(tok);
-	if (source.len)
-		st = hn_template_parse(source.bytes, source.len, &service->tpl, err);
-	if (!st)
-		st = set_token(service, "bos_token", service->bos, err);
-	if (!st)
-		st = set_token(service, "eos_token", service->eos, err);
-	if (!st)
-		st = set_token(service, "pad_token", hn_tokenizer_pad(tok), err);
-	if (!st)
-		st = set_token(service, "unk_token", hn_tokenizer_unk(tok), err);
-	return st ? st : collect_specials(service, err);
-}
-
-void
-hn_text_service_fini(struct hn_text_service *service)
-{
-	hn_template_destroy(service->tpl);
-	json_decref(service->vars);
-	for (size_t i = 0; i < service->n_specials; i++)
-		free(service->specials[i].text);
-	free(service->specials);
-	memset(service, 0, sizeof *service);
-}
-
-enum hone_status
-hn_text_scratch_init(struct hn_text_scratch *scratch, const struct hn_text_service *service,
-	struct hone_error *err)
-{
-	memset(scratch, 0, sizeof *scratch);
-	return hn_encoder_create(&scratch->encoder, service->tok, err);
-}
-
-void
-hn_text_scratch_fini(struct hn_text_scratch *scratch)
-{
-	hn_encoder_destroy(scratch->encoder);
-	hn_encoding_fini(&scratch->encoding);
-	hn_str_fini(&scratch->text);
-	hn_str_fini(&scratch->prompt);
-	hn_spans_fini(&scratch->spans);
-	free(scratch->learned);
-	memset(scratch, 0, sizeof *scratch);
-}
-
-/* ---- special tokens inside the data ---- */
-
-/* Does text[0..len) begin with a special token? Its length, or 0. */
-static size_t
-special_at(const struct hn_text_service *service, const char *text, size_t len, int32_t *id)
-{
-	size_t longest = 0;
-
-	if (!service->starts_special[(uint8_t)text[0]])
-		return 0;
-	for (size_t i = 0; i < service->n_specials; i++) {
-		const struct hn_text_special *special = &service->specials[i];
-
-		if (special->len > longest && special->len <= len &&
-			memcmp(text, special->text, special->len) == 0) {
-			longest = special->len;
-			*id = special->id;
-		}
-	}
-	return longest;
-}
-
-/* Whether the text spells a special token; with `is_whole`, one begin of sequence in front and
- * one end of sequence behind are what a person writes on purpose. */
-static bool
-spells_special(const struct hn_text_service *service, const char *text, bool is_whole)
-{
-	const size_t len = strlen(text);
-	size_t n;
-	int32_t id = -1;
-
-	for (size_t i = 0; i < len; i += n) {
-		n = special_at(service, text + i, len - i, &id);
-		if (n == 0)
-			n = 1;
-		else if (!is_whole || !((i == 0 && id == service->bos) ||
-					      (i + n == len && id == service->eos)))
-			return true;
-	}
-	return false;
-}
-
-static bool
-sample_spells_special(const struct hn_text_service *service, const struct hn_sample *sample)
-{
-	if (sample->prompt && spells_special(service, sample->prompt, true))
-		return true;
-	if (sample->text && spells_special(service, sample->text, true))
-		return true;
-	for (size_t i = 0; i < json_array_size(sample->messages); i++) {
-		const json_t *message = json_array_get(sample->messages, i);
-
-		if (spells_special(service,
-			    json_string_value(json_object_get(message, "content")), false))
-			return true;
-	}
-	return false;
-}
 
 /* ---- ids ---- */
 
@@ -282,7 +116,7 @@ mark(struct hn_text_scratch *scratch, size_t begin, size_t end)
 			scratch->learned[i] = 1;
 			n_straddles += e->begin[i] < begin || e->end[i] > end;
 		} else if (is_added(e, i) && i > 0 && e->begin[i] == end &&
-			   end == scratch->text.len) {
+			end == scratch->text.len) {
 			scratch->learned[i] = 1;
 		}
 	}
@@ -368,7 +202,7 @@ tokenise_chat(const struct hn_text_service *service, struct hn_text_scratch *scr
 	scratch->spans.n = 0;
 	st = is_masked ? hn_chat_assistant_spans(service->tpl, sample->messages, service->vars,
 				 &service->limits, &scratch->text, &scratch->spans, err)
-	               : hn_template_render_chat(service->tpl, sample->messages, false,
+		       : hn_template_render_chat(service->tpl, sample->messages, false,
 				 service->vars, &service->limits, &scratch->text, NULL, err);
 	if (!st)
 		st = encode_rendered(scratch, err);
@@ -406,8 +240,8 @@ tokenise_chat_pair(const struct hn_text_service *service, struct hn_text_scratch
 
 	st = render_first(service, sample->messages, n, false, &scratch->text, err);
 	if (!st && is_masked)
-		st = render_first(service, sample->messages, sample->n_prompt, true,
-			&scratch->prompt, err);
+		st = render_first(
+			service, sample->messages, sample->n_prompt, true, &scratch->prompt, err);
 	if (!st)
 		st = encode_rendered(scratch, err);
 	if (st)
@@ -425,18 +259,19 @@ hn_tokenise(const struct hn_text_service *service, struct hn_text_scratch *scrat
 	const struct hn_sample *sample, uint32_t flags, struct hn_tokenised *out,
 	struct hone_error *err)
 {
-	enum hone_status st;
+	enum hone_status st = HONE_OK;
 
 	memset(out, 0, sizeof *out);
-	out->has_special = sample_spells_special(service, sample);
+	out->has_special = hn_sample_spells_special(service, sample);
 	if (sample->kind == HN_SAMPLE_TEXT || sample->kind == HN_SAMPLE_PAIR)
-		return tokenise_plain(service, scratch, sample, flags, out, err);
-	st = need_template(service, err);
-	if (st)
-		return st;
-	if (sample->kind == HN_SAMPLE_CHAT)
-		return tokenise_chat(service, scratch, sample, flags, out, err);
-	return tokenise_chat_pair(service, scratch, sample, flags, out, err);
+		st = tokenise_plain(service, scratch, sample, flags, out, err);
+	else
+		st = need_template(service, err);
+	if (!st && sample->kind == HN_SAMPLE_CHAT)
+		st = tokenise_chat(service, scratch, sample, flags, out, err);
+	if (!st && sample->kind == HN_SAMPLE_CHAT_PAIR)
+		st = tokenise_chat_pair(service, scratch, sample, flags, out, err);
+	return hn_data_clean(st, err); /* a template may quote the row */
 }
 
 /* Messages before the last assistant's turn; all when there is none. */
@@ -444,8 +279,7 @@ static size_t
 count_before_answer(const struct hn_sample *sample)
 {
 	for (size_t i = json_array_size(sample->messages); i-- > 0;) {
-		const json_t *role =
-			json_object_get(json_array_get(sample->messages, i), "role");
+		const json_t *role = json_object_get(json_array_get(sample->messages, i), "role");
 
 		if (hn_streq(json_string_value(role), "assistant"))
 			return i;
@@ -461,7 +295,7 @@ hn_tokenise_prompt(const struct hn_text_service *service, struct hn_text_scratch
 	enum hone_status st;
 
 	memset(out, 0, sizeof *out);
-	out->has_special = sample_spells_special(service, sample);
+	out->has_special = hn_sample_spells_special(service, sample);
 	if (sample->kind == HN_SAMPLE_TEXT || sample->kind == HN_SAMPLE_PAIR) {
 		hn_str_clear(&scratch->text);
 		hn_str_puts(&scratch->text,
@@ -481,7 +315,7 @@ hn_tokenise_prompt(const struct hn_text_service *service, struct hn_text_scratch
 			st = encode_rendered(scratch, err);
 	}
 	if (st)
-		return st;
+		return hn_data_clean(st, err);
 	(void)reserve_learned(scratch, 0);
 	finish(scratch, out);
 	return HONE_OK;

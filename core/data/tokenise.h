@@ -41,6 +41,11 @@ enum hone_status hn_text_service_init(struct hn_text_service *service,
 	const struct hn_tokenizer *tok, int64_t now, struct hone_error *err);
 void hn_text_service_fini(struct hn_text_service *service);
 
+/* Whether a sample spells a special token, but for one begin of sequence in front of a plain
+ * text and one end of sequence behind it, which people write on purpose. */
+bool hn_sample_spells_special(
+	const struct hn_text_service *service, const struct hn_sample *sample);
+
 /* Memory of one thread. */
 struct hn_text_scratch {
 	struct hn_encoder *encoder;
@@ -65,9 +70,9 @@ struct hn_tokenised {
 };
 
 /* `flags` are those of enum hone_tokenise_flags (hone/objective.h). */
-enum hone_status hn_tokenise(const struct hn_text_service *service,
-	struct hn_text_scratch *scratch, const struct hn_sample *sample, uint32_t flags,
-	struct hn_tokenised *out, struct hone_error *err);
+enum hone_status hn_tokenise(const struct hn_text_service *service, struct hn_text_scratch *scratch,
+	const struct hn_sample *sample, uint32_t flags, struct hn_tokenised *out,
+	struct hone_error *err);
 
 /* What generation starts from: the raw prompt, or the template with its generation prompt for
  * the messages before the last assistant's turn.  The same ids as training has there, but for

@@ -66,9 +66,9 @@ make_streams(struct hn_window *window)
 		s->columns = hn_alloc((layout->n_columns + 1u) * sizeof *s->columns);
 		for (uint32_t c = 0; c < layout->n_columns; c++)
 			if (hn_streq(layout->columns[c].stream, s->name))
-				s->columns[s->n_columns++] = (struct hn_window_column){
-					&layout->columns[c], NULL, 0,
-					fill_bits(&layout->columns[c])};
+				s->columns[s->n_columns++] =
+					(struct hn_window_column){&layout->columns[c], NULL, 0,
+						fill_bits(&layout->columns[c])};
 	}
 }
 
@@ -186,8 +186,8 @@ find_capacity(struct hn_window *window, int64_t segments_per_example, int64_t *m
 	const struct hn_dataset *data = window->request.data;
 	const int64_t budget = window->request.micro_batch_tokens;
 	const int64_t most = window->request.max_examples < data->n_examples
-	                             ? window->request.max_examples
-	                             : data->n_examples;
+		? window->request.max_examples
+		: data->n_examples;
 	int64_t *lengths = hn_alloc((size_t)data->n_examples * sizeof *lengths);
 	int64_t longest, rows, n_short = 0, sum = 0;
 
@@ -242,8 +242,7 @@ reserve(struct hn_window *window, int64_t max_rows, int64_t segments_per_example
 		struct hn_window_stream *s = &window->streams[i];
 
 		s->tokens = hn_grow(s->tokens, &s->cap_tokens, rows, sizeof *s->tokens);
-		s->segments = hn_grow(
-			s->segments, &s->cap_segments, segments, sizeof *s->segments);
+		s->segments = hn_grow(s->segments, &s->cap_segments, segments, sizeof *s->segments);
 		for (uint32_t c = 0; c < s->n_columns; c++)
 			s->columns[c].values = hn_grow(s->columns[c].values, &s->columns[c].cap,
 				s->columns[c].decl->scope == HONE_PER_ROW ? rows : segments,
@@ -324,7 +323,7 @@ rows_of(const struct hn_window *window, int64_t example)
 
 	for (uint32_t i = 0; i < window->n_streams; i++) {
 		const int64_t n = hn_window_bound_of(window, example + 1, i)->row -
-		                  hn_window_bound_of(window, example, i)->row;
+			hn_window_bound_of(window, example, i)->row;
 
 		rows = n > rows ? n : rows;
 	}
@@ -358,7 +357,8 @@ hn_window_fill(struct hn_window *window, const struct hn_order *order, struct hn
 	if (step.n > window->request.max_examples ||
 		step.first + step.n > window->request.data->n_examples)
 		return hone_fail(err, HONE_EBUG,
-			"a window of %" PRId64 " examples from %" PRId64 "; it was made for %" PRId64,
+			"a window of %" PRId64 " examples from %" PRId64
+			"; it was made for %" PRId64,
 			step.n, step.first, window->request.max_examples);
 	restart(window);
 	set_epoch(window, step.epoch);
@@ -416,8 +416,8 @@ weight_of(const struct hn_window *window, int64_t first, int64_t n, const char *
 		if (!column)
 			break;
 		*out = column->decl->scope == HONE_PER_ROW
-		               ? sum_column(column, begin->row, end->row)
-		               : sum_column(column, begin->segment, end->segment);
+			? sum_column(column, begin->row, end->row)
+			: sum_column(column, begin->segment, end->segment);
 		return HONE_OK;
 	}
 	return hone_fail(err, HONE_EPLUGIN,

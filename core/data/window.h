@@ -43,8 +43,8 @@ struct hn_window_column {
 };
 
 struct hn_window_segment {
-	int32_t begin, n;     /* rows of the stream */
-	int32_t example;      /* of the window */
+	int32_t begin, n; /* rows of the stream */
+	int32_t example;  /* of the window */
 	int32_t begin_in_example;
 };
 
@@ -86,9 +86,9 @@ struct hn_window {
 	struct hn_capacity capacity;
 	/* of the example at hand */
 	const struct hn_dataset_example *example;
-	int64_t number;        /* in the window */
-	uint32_t segment_of;   /* stream of the open segment */
-	bool is_open;          /* a segment was begun */
+	int64_t number;      /* in the window */
+	uint32_t segment_of; /* stream of the open segment */
+	bool is_open;        /* a segment was begun */
 };
 
 /* Makes a window and emits every example once: memory, capacities, and a check of all ids

@@ -9,8 +9,7 @@
 /* Puts the services of `emit` into window->vt (emit.c). */
 void hn_window_services(struct hn_window *window);
 /* Emits one example as the window's next (emit.c). */
-enum hone_status hn_window_emit(
-	struct hn_window *window, int64_t example, struct hone_error *err);
+enum hone_status hn_window_emit(struct hn_window *window, int64_t example, struct hone_error *err);
 
 static inline struct hn_window_bound *
 hn_window_bound_of(const struct hn_window *window, int64_t example, uint32_t stream)

@@ -55,6 +55,7 @@ static const struct bad bads[] = {
 	{20, "{\"prompt\":null,\"completion\":\"b\"}\n", 0, 1, 0, "'prompt' is null"},
 	{20, "{}\n", 0, 1, 0, "keys none"},
 	{20, "{\"foo\":1,\"bar\":2}\n", 0, 1, 0, "foo, bar"},
+	{20, "{\"k\\u001b[31m\\ty\":1}\n", 0, 1, 0, "keys k?[31m?y"},
 	{20, "{\"text\":\"a\",\"messages\":[]}\n", 0, 1, 0, "schema ="},
 	{20, "{\"instruction\":\"a\",\"output\":\"\"}\n", 0, 1, 0, "'output' is empty"},
 	{20, "{\"instruction\":\"a\",\"input\":3,\"output\":\"b\"}\n", 0, 1, 0, "'input'"},
@@ -91,15 +92,17 @@ static const struct bad bads[] = {
 	{28, "{\"messages\":[{\"role\":\"robot\",\"content\":\"a\"}]}\n", 0, 1, 0, "'robot'"},
 	{28, "{\"messages\":[{\"role\":\"tool\",\"content\":\"a\"}]}\n", 0, 1, 0, "'tool'"},
 	{28, "{\"messages\":[{\"role\":\"human\",\"content\":\"a\"}]}\n", 0, 1, 0, "'human'"},
-	{28, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
-	     "{\"role\":\"assistant\",\"content\":\" \"}]}\n",
+	{28,
+		"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+		"{\"role\":\"assistant\",\"content\":\" \"}]}\n",
 		0, 1, 0, "message 2, the assistant's, is empty"},
 	{28, "{\"conversations\":[{\"from\":\"observation\",\"value\":\"a\"}]}\n", 0, 1, 0,
 		"'observation'"},
 	{28, "{\"conversations\":[{\"role\":\"user\",\"content\":\"a\"}]}\n", 0, 1, 0,
 		"'from' is missing"},
-	{28, "{\"prompt\":[{\"role\":\"assistant\",\"content\":\"a\"}],"
-	     "\"completion\":[{\"role\":\"assistant\",\"content\":\"b\"}]}\n",
+	{28,
+		"{\"prompt\":[{\"role\":\"assistant\",\"content\":\"a\"}],"
+		"\"completion\":[{\"role\":\"assistant\",\"content\":\"b\"}]}\n",
 		0, 1, 0, "ends with an assistant's turn"},
 	/* 33: another kind of file */
 	{33, BYTES("\x1f\x8b\x08\x00\x00"), 0, 0, "gzip"},
@@ -214,8 +217,8 @@ test_malformed_data_strict_makes_warnings_errors(void **state)
 	for (int strict = 0; strict < 2; strict++) {
 		bench.request.is_strict = strict;
 		for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-			assert_int_equal(bench_data_read(&bench, rows[i]),
-				strict ? HONE_EDATA : HONE_OK);
+			assert_int_equal(
+				bench_data_read(&bench, rows[i]), strict ? HONE_EDATA : HONE_OK);
 			if (strict)
 				assert_non_null(strstr(bench.err.text, "strict = yes"));
 		}
@@ -238,7 +241,9 @@ test_malformed_data_of_other_systems_is_read(void **state)
 		{"{\"text\":\"a\"}\n{\"text\":\"b\"}", 2},
 		{"\n{\"text\":\"a\"}\n\n  \t\n{\"text\":\"b\"}\n\n", 2},
 		{"  {\"text\" : \"a\"}  \n", 1},
-		{"{\"text\":\"a\\ud83c\\udffd\",\"id\":18446744073709551615,\"meta\":{\"k\":[1,2]}}\n", 1},
+		{"{\"text\":\"a\\ud83c\\udffd\",\"id\":18446744073709551615,\"meta\":{\"k\":[1,2]}}"
+		 "\n",
+			1},
 		{"{\"text\":\"a\",\"tools\":null,\"images\":[],\"history\":[]}\n", 1},
 		{"{\"prompt\":\"\",\"completion\":\"a\"}\n", 1},
 		{"{\"instruction\":\"a\",\"input\":null,\"output\":\"b\",\"system\":\"s\"}\n", 1},

@@ -23,8 +23,8 @@ static struct hn_tokenizer *
 load(const json_t *group)
 {
 	const char *config = json_string_value(json_object_get(group, "config"));
-	struct hn_tokenizer_files files = {.origin = "tokenizer",
-		.tokenizer_config = {config, strlen(config)}};
+	struct hn_tokenizer_files files = {
+		.origin = "tokenizer", .tokenizer_config = {config, strlen(config)}};
 	struct hn_tokenizer *tok = NULL;
 	struct hone_error err = {0};
 	char name[64], *path, *text = NULL;
@@ -82,8 +82,7 @@ show(const char *what, const struct hn_tokenised *got, const json_t *want)
 
 /* One case three times: everything learned, masked, and as a prompt. */
 static int
-check_case(const struct hn_text_service *service, struct hn_text_scratch *scratch,
-	const json_t *c)
+check_case(const struct hn_text_service *service, struct hn_text_scratch *scratch, const json_t *c)
 {
 	static const struct hn_place place = {"chat_tokens.json", 1};
 	const uint32_t masked = HONE_TOKENISE_COMPLETION_ONLY | HONE_TOKENISE_ASSISTANT_ONLY;
@@ -93,8 +92,8 @@ check_case(const struct hn_text_service *service, struct hn_text_scratch *scratc
 	struct hone_error err = {0};
 	int bad = 0;
 
-	assert_int_equal(hn_schema_parse(json_string_value(json_object_get(c, "schema")), &schema,
-				 &err),
+	assert_int_equal(
+		hn_schema_parse(json_string_value(json_object_get(c, "schema")), &schema, &err),
 		HONE_OK);
 	if (hn_sample_read(&sample, schema, json_object_get(c, "row"), &place, &err))
 		fail_msg("%s", err.text);

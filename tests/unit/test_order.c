@@ -70,8 +70,7 @@ test_order_steps_cover_each_epoch_for_all_sizes(void **state)
 				const struct hn_order order = {
 					.n = n, .window = batch * accumulation, .shuffles = true};
 				const int64_t batches = (n + batch - 1) / batch;
-				const int64_t steps =
-					(batches + accumulation - 1) / accumulation;
+				const int64_t steps = (batches + accumulation - 1) / accumulation;
 				int64_t next = 0, epoch = 0;
 
 				assert_int_equal(hn_order_steps_per_epoch(&order), steps);

@@ -59,8 +59,7 @@ test_window_holds_examples_in_order(void **state)
 	for (int64_t e = 0; e < 5; e++) {
 		const uint8_t *learned;
 		int64_t n;
-		const int32_t *ids =
-			ids_of(&bench, hn_order_example(&order, 0, e), &learned, &n);
+		const int32_t *ids = ids_of(&bench, hn_order_example(&order, 0, e), &learned, &n);
 
 		assert_int_equal(s->segments[e].begin, at);
 		assert_int_equal(s->segments[e].n, n);
@@ -117,6 +116,8 @@ test_window_cut_is_by_budget_in_order(void **state)
 			assert_true(rows <= capacity.rows && micro->n <= capacity.segments);
 		}
 		assert_int_equal(next, 5);
+		if (bench.window.n_micros == 1) /* all of it: the bound is what is there */
+			assert_int_equal(capacity.selected, bench.data.report.supervised_tokens);
 	}
 	bench_data_close(&bench);
 }
@@ -154,8 +155,8 @@ test_window_capacity_is_enough_for_every_order(void **state)
 			double total = 0.0, part = 0.0;
 
 			fill(&bench, &order, step);
-			assert_int_equal(hn_window_weight(&bench.window, "text", "supervised",
-						 &total, NULL),
+			assert_int_equal(
+				hn_window_weight(&bench.window, "text", "supervised", &total, NULL),
 				HONE_OK);
 			for (int64_t m = 0; m < bench.window.n_micros; m++) {
 				assert_true(bench.window.micros[m].rows <= capacity.rows);
@@ -324,8 +325,9 @@ bad_emit(const void *self, struct hone_data *data, const struct hone_example *ex
 		st = data->vt->column(data, "tokens", other, err);
 	if (!st)
 		st = data->vt->column(data, fault == NO_COLUMN ? "weights" : "labels",
-			fault == MORE_SELECTED ? other : data->vt->labels(data, n, ids,
-				data->vt->array(example, "learned", &n)),
+			fault == MORE_SELECTED ? other
+					       : data->vt->labels(data, n, ids,
+							 data->vt->array(example, "learned", &n)),
 			err);
 	return st;
 }
@@ -336,18 +338,18 @@ test_window_plugin_that_breaks_its_word_is_named(void **state)
 	static const struct {
 		enum fault fault;
 		const char *says;
-	} cases[] = {{NONE, NULL}, {LONGER, "was said to have"}, {MORE_SELECTED, "said to be learned"},
-		{NO_TOKENS, "has no token"}, {BAD_TOKEN, "vocabulary"},
-		{NO_STREAM, "'image' was not declared"}, {NO_COLUMN, "'weights'"},
-		{EARLY, "before any segment"}, {PUTS, "not a service of this phase"}};
+	} cases[] = {{NONE, NULL}, {LONGER, "was said to have"},
+		{MORE_SELECTED, "said to be learned"}, {NO_TOKENS, "has no token"},
+		{BAD_TOKEN, "vocabulary"}, {NO_STREAM, "'image' was not declared"},
+		{NO_COLUMN, "'weights'"}, {EARLY, "before any segment"},
+		{PUTS, "not a service of this phase"}};
 	struct bench_data bench;
 
 	(void)state;
 	bench_data_open(&bench, "sft");
 	assert_int_equal(bench_data_read(&bench, ROWS), HONE_OK);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct hone_objective_vt vt =
-			*(const struct hone_objective_vt *)bench.factory->vt;
+		struct hone_objective_vt vt = *(const struct hone_objective_vt *)bench.factory->vt;
 		const struct hn_window_request request = {.data = &bench.data,
 			.layout = &bench.layout,
 			.objective = &vt,
@@ -361,8 +363,8 @@ test_window_plugin_that_breaks_its_word_is_named(void **state)
 		struct hone_error err = {0};
 
 		vt.emit = bad_emit;
-		assert_int_equal(hn_window_init(&window, &request, &err) != HONE_OK,
-			cases[i].says != NULL);
+		assert_int_equal(
+			hn_window_init(&window, &request, &err) != HONE_OK, cases[i].says != NULL);
 		if (cases[i].says && !strstr(err.text, cases[i].says))
 			fail_msg("'%s' does not say '%s'", err.text, cases[i].says);
 		if (cases[i].says && !strstr(err.text, "rows.jsonl:"))
