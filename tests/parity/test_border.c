@@ -397,7 +397,7 @@ static void
 test_border_backend_gets_no_attributes_beyond_its_own(void **state)
 {
 	struct train_options options = {
-		.adapters = {{.section = "lora"}}, .on_devices = put_old_in_front};
+		.adapters = {{.section = "lora"}}, .on_open = put_old_in_front};
 	struct train_texts texts;
 	struct train_run run, plain;
 	const struct old_device *old;
@@ -418,7 +418,7 @@ test_border_backend_gets_no_attributes_beyond_its_own(void **state)
 	assert_true(old->n_submitted > 0);
 	assert_true(old->largest <= KNOWN);
 
-	options.on_devices = NULL;
+	options.on_open = NULL;
 	train_open(&plain, &options);
 	assert_int_equal(plain.step.train.n_fallback, 0);
 	(void)train_gradient(&plain, &texts, 0, 4, 2, 0);

@@ -157,8 +157,8 @@ train_try(struct train_run *run, const struct train_options *options, struct hon
 	bench_open_threads(&run->bench, options->model ? options->model : MODEL,
 		options->backend ? options->backend : "reference",
 		options->threads ? options->threads : 2);
-	if (options->on_devices)
-		options->on_devices(&run->bench);
+	if (options->on_open)
+		options->on_open(&run->bench);
 	fill_values(run, options);
 	for (uint32_t i = 0; i < TRAIN_ADAPTERS && options->adapters[i].section; i++)
 		add_adapter(run, &options->adapters[i]);
@@ -314,6 +314,19 @@ train_update(struct train_run *run, uint64_t step, double rate, double max_norm)
 	if (hn_step_end(&run->step, step, rate, &run->adamw, max_norm, &norm, &err))
 		fail_msg("%s", err.text);
 	return norm;
+}
+
+void
+train_steps(struct train_run *run, const struct train_texts *texts, uint64_t n_steps, int64_t micro,
+	double rate, double *losses)
+{
+	for (uint64_t t = 0; t < n_steps; t++) {
+		const double loss = train_window(run, texts, 0, texts->n, micro, t);
+
+		(void)train_update(run, t, rate, 1.0);
+		if (losses)
+			losses[t] = loss;
+	}
 }
 
 /* ---- numbers ---- */

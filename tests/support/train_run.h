@@ -69,8 +69,8 @@ struct train_options {
 	struct hn_capacity capacity; /* rows 0: 512 rows, 16 texts */
 	bool recomputes, without_fusion;
 	double weight_decay;
-	/* Changes the devices before programs are made. */
-	void (*on_devices)(struct bench_model *bench);
+	/* Called when model and devices are open, before adapters and programs are made. */
+	void (*on_open)(struct bench_model *bench);
 };
 
 struct train_run {
@@ -111,6 +111,9 @@ double train_gradient(struct train_run *run, const struct train_texts *texts, in
 	int64_t n, int64_t micro, uint64_t step);
 /* Clips (max_norm 0: not) and updates; returns the norm. */
 double train_update(struct train_run *run, uint64_t step, double rate, double max_norm);
+/* Whole steps over all texts, with clipping at 1; losses (NULL: not wanted) by step. */
+void train_steps(struct train_run *run, const struct train_texts *texts, uint64_t n_steps,
+	int64_t micro, double rate, double *losses);
 /* Mean loss of the eval program. */
 double train_eval(struct train_run *run, const struct train_texts *texts, int64_t first, int64_t n);
 /* Logits of texts [first, first + n), [rows, V]; `out` holds that many doubles. */
