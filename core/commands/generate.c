@@ -191,6 +191,28 @@ ask(struct asking *a, const char *prompt, struct hone_error *err)
 
 /* ---- what comes out ---- */
 
+/* Bytes of an invalid sequence that are replaced as one: the longest beginning of a character
+ * that stands there ("maximal subpart", Unicode 15, section 3.9), as Hugging Face does. */
+static size_t
+invalid_bytes(const char *text, size_t n)
+{
+	const unsigned char *t = (const unsigned char *)text;
+	const size_t more = t[0] < 0xc2 ? 0
+		: t[0] < 0xe0           ? 1
+		: t[0] < 0xf0           ? 2
+		: t[0] < 0xf5           ? 3
+					: 0;
+	unsigned char low = t[0] == 0xe0 ? 0xa0 : t[0] == 0xf0 ? 0x90 : 0x80;
+	unsigned char high = t[0] == 0xed ? 0x9f : t[0] == 0xf4 ? 0x8f : 0xbf;
+	size_t at = 1;
+
+	for (; at <= more && at < n && t[at] >= low && t[at] <= high; at++) {
+		low = 0x80;
+		high = 0xbf;
+	}
+	return at;
+}
+
 /* The answer as UTF-8: what is none, such as a character that was cut at the end, is U+FFFD. */
 static void
 put_valid(struct hn_str *out, const struct hn_str *text)
@@ -200,7 +222,7 @@ put_valid(struct hn_str *out, const struct hn_str *text)
 		const size_t n = hn_utf8_decode(text->text + at, text->len - at, &code_point);
 
 		hn_str_put_utf8(out, n ? code_point : 0xfffd);
-		at += n ? n : 1;
+		at += n ? n : invalid_bytes(text->text + at, text->len - at);
 	}
 }
 
