@@ -44,11 +44,11 @@ hn_answers_ask(struct hn_answers *answers, const struct hn_sample *sample, struc
 
 	if (st)
 		return st;
-	answers->asked = hn_grow(answers->asked, &answers->cap, (size_t)answers->n + 1,
-		sizeof *answers->asked);
+	answers->asked = hn_grow(
+		answers->asked, &answers->cap, (size_t)answers->n + 1, sizeof *answers->asked);
 	asked = &answers->asked[answers->n++];
-	*asked = (struct hn_asked){.n_ids = tokens.n,
-		.ids = hn_alloc((size_t)(tokens.n + 1) * sizeof *asked->ids)};
+	*asked = (struct hn_asked){
+		.n_ids = tokens.n, .ids = hn_alloc((size_t)(tokens.n + 1) * sizeof *asked->ids)};
 	if (tokens.n)
 		memcpy(asked->ids, tokens.ids, (size_t)tokens.n * sizeof *asked->ids);
 	if (tokens.n > answers->longest_prompt)
@@ -73,7 +73,7 @@ hn_answers_plan(struct hn_answers *answers, struct hn_engine *engine,
 
 /* ---- running ---- */
 
-/* Ids beyond the vocabulary, which a padded head can give, stand for no text. */
+/* Ids without a token, which a padded head can give, stand for no text. */
 static enum hone_status
 on_token(void *ctx, int64_t i, int32_t id, struct hone_error *err)
 {
@@ -83,12 +83,12 @@ on_token(void *ctx, int64_t i, int32_t id, struct hone_error *err)
 	enum hone_status st = HONE_OK;
 
 	asked->n_tokens++;
-	if (id < hn_tokenizer_vocab_size(answers->tok))
+	if (hn_tokenizer_token(answers->tok, id).len)
 		st = hn_tokenizer_decode(answers->tok, &id, 1, true, &asked->text, err);
 	if (st || asked->text.len == begin || !answers->sink || !answers->sink->text)
 		return st;
-	return answers->sink->text(answers->sink->ctx, i, asked->text.text + begin,
-		asked->text.len - begin, err);
+	return answers->sink->text(
+		answers->sink->ctx, i, asked->text.text + begin, asked->text.len - begin, err);
 }
 
 static enum hone_status

@@ -18,16 +18,16 @@
 struct hn_asked {
 	int32_t *ids;
 	int64_t n_ids;
-	struct hn_str text; /* so far; bytes that need not be UTF-8 while it grows */
-	int64_t n_tokens;   /* of the answer */
+	struct hn_str text;    /* so far; bytes that need not be UTF-8 while it grows */
+	int64_t n_tokens;      /* of the answer */
 	enum hn_finish finish; /* 0 = not done */
 };
 
 /* Either may be NULL.  `bytes` are what one token adds to the answer `asked`, in order. */
 struct hn_answers_sink {
 	void *ctx;
-	enum hone_status (*text)(void *ctx, int64_t asked, const char *bytes, size_t n,
-		struct hone_error *err);
+	enum hone_status (*text)(
+		void *ctx, int64_t asked, const char *bytes, size_t n, struct hone_error *err);
 	enum hone_status (*done)(void *ctx, int64_t asked, struct hone_error *err);
 };
 

@@ -146,10 +146,10 @@ judge(struct loop *l, const struct hn_eval_line *line, struct hone_error *err)
 	if (st || at->step == 0)
 		return st;
 	gains = hn_is_better(
-		value, at->has_best, at->best_metric, greater, train->early_stopping_threshold);
-	l->is_best = hn_is_better(value, at->has_best, at->best_metric, greater, 0.0);
+		value, at->best_step >= 0, at->best_metric, greater,
+		train->early_stopping_threshold);
+	l->is_best = hn_is_better(value, at->best_step >= 0, at->best_metric, greater, 0.0);
 	if (l->is_best) {
-		at->has_best = true;
 		at->best_metric = value;
 		at->best_step = at->step;
 	}
@@ -368,7 +368,7 @@ begin(struct loop *l, struct hone_error *err)
 	const struct hn_adapted to = hn_adapted_of_run(l->run, &l->session.engine);
 	enum hone_status st;
 
-	l->at.last_eval_step = -1;
+	l->at.last_eval_step = l->at.best_step = -1;
 	l->at.patience_left = l->run->options.train.early_stopping_patience;
 	if (l->folder.state == HN_FOLDER_RESUMABLE)
 		st = resume(l, err);
@@ -384,7 +384,7 @@ take_best(struct loop *l, struct hone_error *err)
 	struct hn_saved best = {0};
 	enum hone_status st;
 
-	if (!l->run->options.checkpoint.load_best_model_at_end || !l->at.has_best)
+	if (!l->run->options.checkpoint.load_best_model_at_end || l->at.best_step < 0)
 		return HONE_OK;
 	st = hn_checkpoint_best(&l->folder, &best, err);
 	if (!st)

@@ -21,7 +21,8 @@ static enum hone_status
 fail_no_result(const struct hn_run *run, const char *what, struct hone_error *err)
 {
 	return hone_fail_at(err, HONE_ECONFIG, what, 0, 0,
-		"there is no result of this run yet; train first (hone train %s), or ask for the base "
+		"there is no result of this run yet; train first (hone train %s), or ask for the "
+		"base "
 		"model (--base)",
 		run->request->path);
 }
@@ -60,8 +61,7 @@ hn_result_open(struct hn_result *result, struct hn_run *run, const struct hn_run
 	st = hn_run_open(run, &result->request, err);
 	if (st || is_base)
 		return st;
-	folder = hn_path_join(
-		run->options.run.output, trains_weights(run) ? "model" : "adapter");
+	folder = hn_path_join(run->options.run.output, trains_weights(run) ? "model" : "adapter");
 	if (!hn_path_is_dir(folder))
 		st = fail_no_result(run, folder, err);
 	else if (trains_weights(run))
@@ -74,15 +74,17 @@ hn_result_open(struct hn_result *result, struct hn_run *run, const struct hn_run
 
 /* ---- without an INI file ---- */
 
-/* Required keys that nobody reads here, and empty lists of adapters and objectives. */
+/* Required keys that nobody reads here, and empty lists of adapters and objectives.  f32,
+ * because nothing was trained in another type, and logits in bf16 have ties: they are 0.125
+ * apart from 16 on. */
 static const char model_only[] = "[run]\noutput = .\nadapter = \"\"\nobjective = \"\"\n"
 				 "[model]\npath = .\n[data]\ntrain = .\n"
-				 "[train]\nlearning_rate = 1\n";
+				 "[train]\nlearning_rate = 1\ncompute = f32\n";
 
 /* What an INI would have to say about the adapter; its factory's table tells the keys. */
 static enum hone_status
-read_adapter(struct hn_result *result, struct hn_run *run, const char *folder,
-	struct hone_error *err)
+read_adapter(
+	struct hn_result *result, struct hn_run *run, const char *folder, struct hone_error *err)
 {
 	const struct hn_registered *found = NULL;
 	char type[64] = "";
@@ -146,7 +148,7 @@ hn_result_load(const struct hn_result *result, const struct hn_run *run,
 		return HONE_OK;
 	for (uint32_t i = 0; i < run->n_adapters && !st; i++) {
 		char *folder = i ? hn_path_join(result->adapter, run->adapters[i]->section)
-		                 : hn_strdup(result->adapter);
+				 : hn_strdup(result->adapter);
 
 		st = hn_import_adapter(&to, i, folder, err);
 		free(folder);

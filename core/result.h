@@ -13,11 +13,11 @@
 #include "train/export.h"
 
 struct hn_result {
-	bool is_base;            /* the untouched file was asked for */
-	bool is_model;           /* the run's model file is the result itself */
-	bool without_adapters;   /* build graphs without them */
-	char *adapter;           /* folder of the PEFT adapter, or NULL */
-	char *model_set;         /* "model.path=..." that was added, or NULL */
+	bool is_base;          /* the untouched file was asked for */
+	bool is_model;         /* the run's model file is the result itself */
+	bool without_adapters; /* build graphs without them */
+	char *adapter;         /* folder of the PEFT adapter, or NULL */
+	char *model_set;       /* "model.path=..." that was added, or NULL */
 	const char **sets;
 	struct hn_adapter_sets adapter_sets; /* what a folder of adapters asks for */
 	struct hn_run_request request;

@@ -24,7 +24,7 @@ const struct hn_command_spec *const *
 hn_commands(size_t *n)
 {
 	static const struct hn_command_spec *const all[] = {&hn_command_train, &hn_command_eval,
-		&hn_command_export, &hn_command_check, &hn_command_plan,
+		&hn_command_generate, &hn_command_export, &hn_command_check, &hn_command_plan,
 		&hn_command_plugins, &hn_command_explain, &hn_command_inspect,
 		&hn_command_tokenizer, &hn_command_version};
 

@@ -21,7 +21,7 @@ FIXED = [
     ("the the the", "the"), ("the", "the the the the"),
     ("don't stop", "don t stop"), ("snake_case word", "snake case word"),
     ("Ünïcödé wörds", "unicode words"), ("naïve", "na ve"),
-    ("5\u212A", "5k"), ("\u0130stanbul", "i stanbul"), ("\u0130", "i"), ("A\u0130B", "ai b"),
+    ("5\u212A", "5k"), ("\u212aelvin 3\u212am", "kelvin 3km"), ("\u0130stanbul", "i stanbul"), ("\u0130", "i"), ("A\u0130B", "ai b"),
     ("\u00c5ngstr\u00f6m \u212bngstr\u00f6m", "ngstr m"), ("\u017ftop", "top"),
     ("日本語 text 123", "text 日本 123"), ("tab\tand\nline\r\nbreaks", "tab and line breaks"),
     ("e\u0301t\u00e9", "e t"), ("a\u00a0b\u2003c", "a b c"), ("1,000.50", "1 000 50"),

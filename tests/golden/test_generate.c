@@ -363,6 +363,28 @@ test_generate_batch_gives_what_each_prompt_gives_alone(void **state)
 }
 
 /* Answers that end at different times, so that waiting prompts take their places. */
+/* One text asked four times in a batch is drawn four times. */
+static void
+test_generate_equal_prompts_are_drawn_apart(void **state)
+{
+	const struct hn_decoding decoding = {
+		.max_new_tokens = 16, .sampling = {.temperature = 2.0, .seed = 7}};
+	struct answers a = {0};
+	struct prompts p;
+	struct setup s;
+
+	(void)state;
+	open_prompts(&p, "tiny-llama");
+	open_setup(&s, "golden/models/tiny-llama", "cpu", HONE_DTYPE_F32,
+		(struct hn_generate_capacity){4, 60, 0});
+	p.list[0] = p.list[1] = p.list[3] = p.list[2];
+	generate(&s, p.list, 4, &decoding, &a);
+	for (int i = 1; i < 4; i++)
+		assert_memory_not_equal(a.ids[0], a.ids[i], 16 * sizeof a.ids[0][0]);
+	close_setup(&s);
+	hn_tensor_file_close(&p.file);
+}
+
 static void
 test_generate_sampled_batch_with_ends_gives_what_each_prompt_gives_alone(void **state)
 {
@@ -449,6 +471,7 @@ main(void)
 		cmocka_unit_test(test_generate_reference_cached_logits_equal_full_forward),
 		cmocka_unit_test(test_generate_cpu_cached_logits_equal_full_forward),
 		cmocka_unit_test(test_generate_batch_gives_what_each_prompt_gives_alone),
+		cmocka_unit_test(test_generate_equal_prompts_are_drawn_apart),
 		cmocka_unit_test(
 			test_generate_sampled_batch_with_ends_gives_what_each_prompt_gives_alone),
 		cmocka_unit_test(test_generate_end_token_stops_and_is_not_in_the_answer),
