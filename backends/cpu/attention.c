@@ -133,14 +133,15 @@ attention_multiply(const struct attention *a, const struct attention_product *p)
 	const float *b = p->b;
 
 	for (int64_t col = 0; col < p->n; col += panel) {
+		const int64_t w = p->n_packed - col > lanes ? panel : lanes;
 		const struct hn_tile t = {.bf16 = a->bf16,
 			.add = p->add,
 			.m = p->m,
-			.w = p->n_packed - col > lanes ? panel : lanes,
+			.w = w,
 			.steps = p->steps,
 			.a = p->a,
 			.lda = p->lda,
-			.b = b,
+			.b = b + p->skip * w,
 			.c = p->c + col,
 			.ldc = p->ldc};
 

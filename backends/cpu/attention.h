@@ -59,6 +59,7 @@ void attention_pack(const struct attention *a, float *out, const struct cpu_mat 
  * decides their widths) and are `packed` steps deep; less of both may be used. */
 struct attention_product {
 	int64_t m, n, n_packed, steps, packed;
+	int64_t skip; /* steps of b left out at the front; a begins behind them */
 	const void *a;
 	int64_t lda; /* words */
 	int32_t k_order, add;

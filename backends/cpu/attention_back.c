@@ -38,7 +38,7 @@ struct backward {
 struct space {
 	float *kt, *vt, *kn;    /* packed: k and v along the head, k along the rows */
 	float *q, *dout;        /* packed along the rows, a block of queries */
-	float *scores, *dp;     /* [ATTENTION_ROWS, KEYS] */
+	float *scores, *dp;     /* a tile */
 	float *p_k, *ds_k, *ds; /* see hn_softmax_back */
 	float *copy;
 	float *dk, *dv;     /* [KEYS, wide] */
@@ -62,8 +62,8 @@ space_open(const struct backward *f, struct space *x, uint8_t *memory)
 	x->kn = attention_take(m, &at, keys);
 	x->q = attention_take(m, &at, rows);
 	x->dout = attention_take(m, &at, rows);
-	x->scores = attention_take(m, &at, block);
-	x->dp = attention_take(m, &at, block);
+	x->scores = attention_take(m, &at, a->k->tile_rows * ATTENTION_KEYS);
+	x->dp = attention_take(m, &at, a->k->tile_rows * ATTENTION_KEYS);
 	x->p_k = attention_take(m, &at, block);
 	x->ds_k = attention_take(m, &at, block);
 	x->ds = attention_take(m, &at, block);
@@ -97,29 +97,64 @@ gather_rows(const struct backward *f, const struct segment *s, const struct spac
 	}
 }
 
-/* Scores, dp, p, ds and dq of the tiles of queries [i, end) against a block. */
+/* Columns [from, n) of m rows of p and ds in K order become 0: keys the rows do not see. */
+static void
+clear_unseen(const struct attention *a, const struct hn_softmax_back *b, int64_t from, int64_t n)
+{
+	const int64_t steps = a->bf16 ? (b->m + 1) / 2 : b->m;
+
+	for (int64_t k = 0; k < steps && from < n; k++) {
+		memset(b->p_k + k * b->ldk + from, 0, (size_t)(n - from) * 4);
+		memset(b->ds_k + k * b->ldk + from, 0, (size_t)(n - from) * 4);
+	}
+}
+
+/* dq of a tile += ds k over the first n keys of a block. */
+static void
+tile_queries(const struct attention *a, const struct key_block *b, const struct space *x,
+	const struct hn_softmax_back *back, int64_t n, float *dq)
+{
+	const struct attention_product product = {.m = back->m,
+		.n = a->K,
+		.n_packed = a->K,
+		.steps = a->bf16 ? (n + 1) / 2 : n,
+		.packed = a->bf16 ? (b->n + 1) / 2 : b->n,
+		.a = a->bf16 ? back->ds : back->ds_k,
+		.lda = a->bf16 ? ATTENTION_KEYS / 2 : ATTENTION_KEYS,
+		.add = 1,
+		.b = x->kn,
+		.c = dq,
+		.ldc = a->wide};
+
+	attention_multiply(a, &product);
+}
+
+/* Scores, dp, p, ds and dq of the tiles of queries [i, end) against n keys of a block.  A
+ * tile takes only the keys that one of its rows sees. */
 static void
 block_scores(const struct backward *f, const struct segment *s, const struct key_block *b,
 	const struct space *x, float *dq, int64_t g, int64_t h, int64_t i, int64_t end, int64_t n)
 {
 	const struct attention *a = &f->a;
-	const int64_t head = g * a->group + h, tile = a->k->tile_rows;
+	const int64_t head = g * a->group + h, tile = a->k->tile_rows, lanes = a->k->lanes;
 	int32_t low[16], high[16];
 
 	for (int64_t r = i; r < end; r += tile) {
 		const int64_t m = cpu_min(tile, end - r), at = (r - i) * ATTENTION_KEYS;
+		const int64_t seen = attention_visible(a, s, b, r, m, low, high);
+		const int64_t wide = cpu_round_up(seen, lanes), some = cpu_min(wide, b->n);
 		struct attention_product product = {.m = m,
-			.n = n,
+			.n = some,
 			.n_packed = b->n,
 			.steps = a->words,
 			.packed = a->words,
 			.b = x->kt,
-			.c = x->scores + at,
+			.c = x->scores,
 			.ldc = ATTENTION_KEYS};
 		const struct hn_softmax_back back = {.m = m,
-			.n = n,
-			.scores = x->scores + at,
-			.dp = x->dp + at,
+			.n = some,
+			.scores = x->scores,
+			.dp = x->dp,
 			.lds = ATTENTION_KEYS,
 			.low = low,
 			.high = high,
@@ -134,41 +169,36 @@ block_scores(const struct backward *f, const struct segment *s, const struct key
 			.ds_k = x->ds_k + (a->bf16 ? at / 2 : at),
 			.ldk = ATTENTION_KEYS};
 
-		(void)attention_visible(a, s, b, r, m, low, high);
+		clear_unseen(a, &back, wide, n);
+		if (seen == 0)
+			continue;
 		product.a = attention_rows(a, &a->q, s->q0 + r, m, head, x->copy, &product.lda);
 		attention_multiply(a, &product);
 		product.a = attention_rows(a, &f->dout, s->q0 + r, m, head, x->copy, &product.lda);
 		product.b = x->vt;
-		product.c = x->dp + at;
+		product.c = x->dp;
 		attention_multiply(a, &product);
 		a->k->softmax_back(&back);
-
-		product.n = product.n_packed = a->K;
-		product.steps = a->bf16 ? (n + 1) / 2 : n;
-		product.packed = a->bf16 ? (b->n + 1) / 2 : b->n;
-		product.a = a->bf16 ? x->ds : back.ds_k;
-		product.lda = a->bf16 ? ATTENTION_KEYS / 2 : ATTENTION_KEYS;
-		product.b = x->kn;
-		product.c = dq + (h * s->T + r) * a->wide;
-		product.ldc = a->wide;
-		product.add = 1;
-		attention_multiply(a, &product);
+		tile_queries(a, b, x, &back, some, dq + (h * s->T + r) * a->wide);
 	}
 }
 
-/* dk += ds^T q and dv += p^T do for n keys and `rows` queries. */
+/* dk += ds^T q and dv += p^T do for n keys and `rows` queries, which see [low, high).  A tile
+ * of keys takes only the queries between the first and the last that sees one of them: both
+ * bounds ascend with the queries. */
 static void
-block_keys(const struct attention *a, const struct space *x, int64_t rows, int64_t n)
+block_keys(const struct attention *a, const struct space *x, int64_t rows, int64_t n,
+	const int32_t *low, const int32_t *high)
 {
-	const int64_t steps = a->bf16 ? (rows + 1) / 2 : rows, tile = a->k->tile_rows;
+	const int64_t tile = a->k->tile_rows, pair = a->bf16 ? 2 : 1;
+	int64_t first = 0, last = 0;
 
 	for (int64_t j = 0; j < n; j += tile) {
-		struct attention_product product = {.m = cpu_min(tile, n - j),
+		const int64_t m = cpu_min(tile, n - j);
+		struct attention_product product = {.m = m,
 			.n = a->K,
 			.n_packed = a->K,
-			.steps = steps,
-			.packed = steps,
-			.a = x->p_k + j,
+			.packed = cpu_ceil(rows, pair),
 			.lda = ATTENTION_KEYS,
 			.k_order = 1,
 			.add = 1,
@@ -176,8 +206,17 @@ block_keys(const struct attention *a, const struct space *x, int64_t rows, int64
 			.c = x->dv + j * a->wide,
 			.ldc = a->wide};
 
+		while (first < rows && high[first] <= j)
+			first++;
+		while (last < rows && low[last] < j + m)
+			last++;
+		product.skip = first / pair;
+		product.steps = cpu_ceil(last, pair) - product.skip;
+		if (product.steps <= 0)
+			continue;
+		product.a = x->p_k + product.skip * ATTENTION_KEYS + j;
 		attention_multiply(a, &product);
-		product.a = x->ds_k + j;
+		product.a = x->ds_k + product.skip * ATTENTION_KEYS + j;
 		product.b = x->q;
 		product.c = x->dk + j * a->wide;
 		attention_multiply(a, &product);
@@ -209,7 +248,7 @@ walk_queries(const struct backward *f, const struct segment *s, const struct key
 			attention_pack(a, x->q, &a->q, s->q0 + i, end - i, head, 1);
 			attention_pack(a, x->dout, &f->dout, s->q0 + i, end - i, head, 1);
 			block_scores(f, s, b, x, dq, g, h, i, end, n);
-			block_keys(a, x, end - i, n);
+			block_keys(a, x, end - i, n, low + (i - base), high + (i - base));
 		}
 	}
 }
