@@ -351,7 +351,8 @@ static const struct hone_option eval_rows[] = {
 		.type = HONE_OPTION_LIST,
 		.offset = AT(hn_eval_options, metrics),
 		.aliases = "metric",
-		.help = "besides loss and perplexity; not set: those of the objective"},
+		.help = "exact_match, rouge_l: hone eval then answers every prompt of the split, "
+			"greedily, and compares"},
 };
 
 /* The best checkpoint is kept besides save_total_limit. */
