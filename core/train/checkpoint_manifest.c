@@ -60,6 +60,7 @@ static const struct {
 	{"best_step", offsetof(struct hn_progress, best_step), WHOLE},
 	{"patience_left", offsetof(struct hn_progress, patience_left), WHOLE},
 	{"last_eval_step", offsetof(struct hn_progress, last_eval_step), WHOLE},
+	{"last_eval_loss", offsetof(struct hn_progress, last_eval_loss), REAL},
 	{"time_s", offsetof(struct hn_progress, time_s), REAL},
 };
 
