@@ -32,7 +32,6 @@ struct loop {
 	char model[33], tokenizer[33];
 	struct hn_str config; /* the resolved configuration */
 	struct hn_step_outcome last;
-	double last_eval_loss;
 	bool is_best; /* the last evaluation was the best so far */
 	bool stops_early;
 	int64_t saved_step; /* -1 = none in this sitting */
@@ -83,8 +82,8 @@ show_progress(const struct loop *l)
 	const double took = at->time_s - at->logged_time_s;
 	struct hn_str left = {0};
 
-	hn_put_duration(&left,
-		at->time_s / (double)at->step * (double)(l->session.n_steps - at->step));
+	hn_put_duration(
+		&left, at->time_s / (double)at->step * (double)(l->session.n_steps - at->step));
 	hn_log_progress(l->run->log,
 		"step %" PRId64 "/%" PRId64 "  loss %.4f  %.0f tok/s  %.0f MB  %s left", at->step,
 		l->session.n_steps, l->last.loss,
@@ -97,8 +96,8 @@ show_progress(const struct loop *l)
 
 /* The value that "best" is measured by: the loss, perplexity, or a metric of the objective. */
 static enum hone_status
-watched_metric(const struct loop *l, const struct hn_eval_line *line, double *out,
-	struct hone_error *err)
+watched_metric(
+	const struct loop *l, const struct hn_eval_line *line, double *out, struct hone_error *err)
 {
 	const char *name = l->run->options.checkpoint.metric_for_best_model;
 
@@ -163,8 +162,8 @@ judge(struct loop *l, const struct hn_eval_line *line, struct hone_error *err)
 static enum hone_status
 evaluate(struct loop *l, struct hone_error *err)
 {
-	struct hn_eval_line line = {.step = l->at.step,
-		.epoch = hn_order_epoch(&l->session.train.order, l->at.step)};
+	struct hn_eval_line line = {
+		.step = l->at.step, .epoch = hn_order_epoch(&l->session.train.order, l->at.step)};
 	struct hn_str json = {0};
 	char what[64];
 	enum hone_status st;
@@ -173,14 +172,16 @@ evaluate(struct loop *l, struct hone_error *err)
 	if (!l->session.eval.is_open || l->at.last_eval_step == l->at.step)
 		return HONE_OK;
 	st = hn_session_evaluate(&l->session, &line, err);
-	if (st)
+	if (st) {
+		hone_error_while(err, "evaluating after step %" PRId64, l->at.step);
 		return st;
+	}
 	(void)snprintf(what, sizeof what, "step %" PRId64 "  validation", l->at.step);
 	hn_eval_line_log(l->run->log, &line, what);
 	hn_eval_line_json(&line, &json);
 	st = hn_folder_metrics(&l->folder, json.text, err);
 	hn_str_fini(&json);
-	l->last_eval_loss = line.loss;
+	l->at.last_eval_loss = line.loss;
 	l->at.last_eval_step = l->at.step;
 	return st ? st : judge(l, &line, err);
 }
@@ -192,8 +193,8 @@ evaluation_is_due(const struct loop *l)
 	const int64_t every = l->run->options.eval.eval_steps;
 
 	return l->at.step == l->session.n_steps ||
-	       is_due(l->at.step,
-		       every > 0 ? every : hn_order_steps_per_epoch(&l->session.train.order));
+		is_due(l->at.step,
+			every > 0 ? every : hn_order_steps_per_epoch(&l->session.train.order));
 }
 
 /* ---- saving ---- */
@@ -224,7 +225,7 @@ save_is_due(const struct loop *l)
 	const struct hn_checkpoint_options *o = &l->run->options.checkpoint;
 
 	return l->at.step == l->session.n_steps || l->stops_early ||
-	       is_due(l->at.step, o->save_steps) || (o->load_best_model_at_end && l->is_best);
+		is_due(l->at.step, o->save_steps) || (o->load_best_model_at_end && l->is_best);
 }
 
 /* ---- steps ---- */
@@ -247,8 +248,7 @@ one_step(struct loop *l, struct hone_error *err)
 	at->train_loss_sum += l->last.loss;
 	at->grad_norm = l->last.grad_norm;
 	show_progress(l);
-	if (is_due(at->step, l->run->options.train.logging_steps) ||
-		at->step == l->session.n_steps)
+	if (is_due(at->step, l->run->options.train.logging_steps) || at->step == l->session.n_steps)
 		st = log_step(l, err);
 	return st;
 }
@@ -330,8 +330,8 @@ open_session(struct loop *l, struct hone_error *err)
 		return st;
 	hn_session_banner(&l->session);
 	hn_log_info(l->run->log,
-		"%" PRId64 " parameters train; %" PRId64 " steps; compute %s; micro-batches of %" PRId64
-		" tokens; %s",
+		"%" PRId64 " parameters train; %" PRId64
+		" steps; compute %s; micro-batches of %" PRId64 " tokens; %s",
 		l->run->params.n_trained, l->session.n_steps, hone_dtype_name(l->run->compute),
 		l->session.micro_batch_tokens, l->run->device_info.name);
 	collect_facts(l);
@@ -355,9 +355,14 @@ resume(struct loop *l, struct hone_error *err)
 	if (!st) {
 		l->at = saved.progress;
 		l->saved_step = l->at.step;
+		l->stops_early = l->run->options.train.early_stopping_patience > 0 &&
+			l->at.patience_left <= 0;
 		hn_log_info(l->run->log, "going on from %s", saved.path);
 		st = hn_folder_metrics_cut(&l->folder, l->at.step, err);
 	}
+	/* The process may have died after the checkpoint was in place and before it was marked. */
+	if (!st && l->at.best_step >= 0 && l->at.best_step == l->at.step)
+		st = hn_checkpoint_mark_best(&l->folder, l->at.step, err);
 	hn_saved_close(&saved);
 	return st;
 }
@@ -369,6 +374,7 @@ begin(struct loop *l, struct hone_error *err)
 	enum hone_status st;
 
 	l->at.last_eval_step = l->at.best_step = -1;
+	l->at.last_eval_loss = NAN;
 	l->at.patience_left = l->run->options.train.early_stopping_patience;
 	if (l->folder.state == HN_FOLDER_RESUMABLE)
 		st = resume(l, err);
@@ -389,8 +395,10 @@ take_best(struct loop *l, struct hone_error *err)
 	st = hn_checkpoint_best(&l->folder, &best, err);
 	if (!st)
 		st = hn_checkpoint_load(&best, &l->session.engine, err);
-	if (!st)
+	if (!st) {
+		l->at.last_eval_loss = best.progress.last_eval_loss; /* what the card shows */
 		hn_log_info(l->run->log, "the best step was %" PRId64, best.progress.step);
+	}
 	hn_saved_close(&best);
 	return st;
 }
@@ -407,12 +415,14 @@ export_result(struct loop *l, struct hone_error *err)
 
 	card.objective = run->objective->section;
 	card.loss = l->at.step ? l->at.train_loss_sum / (double)l->at.step : NAN;
-	card.eval_loss = l->session.eval.is_open ? l->last_eval_loss : NAN;
+	card.eval_loss = l->at.last_eval_loss;
 	card.epochs = hn_order_epoch(&l->session.train.order, l->at.step);
 	card.learning_rate = run->options.train.learning_rate;
 	card.time_s = l->at.time_s;
 	card.steps = l->at.step;
 	card.num_tokens = l->at.tokens;
+	/* So that writing the result never needs more memory than the steps did. */
+	hn_engine_release(&l->session.engine);
 	if (!st)
 		st = is_model ? hn_export_model(&of, dir, HN_EXPORT_AS_STORED, &card, err)
 			      : hn_export_adapter(&of, dir, &card, err);
@@ -439,16 +449,15 @@ train(struct loop *l, struct hone_error *err)
 enum hone_status
 hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 {
-	struct loop l = {.run = run, .saved_step = -1, .last_eval_loss = NAN};
+	struct loop l = {.run = run, .saved_step = -1};
 	enum hone_status st =
 		hn_folder_open(&l.folder, run->options.run.output, is_fresh, run->log, err);
 
 	if (!st && l.folder.renamed)
 		hn_log_info(run->log, "the older run is now %s", l.folder.renamed);
 	if (!st && l.folder.state == HN_FOLDER_FINISHED) {
-		hn_log_info(run->log,
-			"%s is finished after step %" PRId64 "; --fresh starts anew", l.folder.path,
-			l.folder.finished_step);
+		hn_log_info(run->log, "%s is finished after step %" PRId64 "; --fresh starts anew",
+			l.folder.path, l.folder.finished_step);
 	} else if (!st) {
 		hn_config_print(run->config, true, &l.config);
 		hn_interrupt_begin();

@@ -130,6 +130,13 @@ hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error, str
 }
 
 void
+hn_map_forget(const struct hn_map *map)
+{
+	if (map->size)
+		(void)madvise((void *)(uintptr_t)map->bytes, (size_t)map->size, MADV_DONTNEED);
+}
+
+void
 hn_map_close(struct hn_map *map)
 {
 	if (map->bytes) {

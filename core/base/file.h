@@ -33,6 +33,9 @@ enum hone_status hn_map_open(
 	struct hn_map *map, const char *path, enum hone_status on_error, struct hone_error *err);
 void hn_map_close(struct hn_map *map);
 bool hn_map_unchanged(const struct hn_map *map);
+/* Gives back the memory that reading a map has taken: for a file that is read once, piece by
+ * piece, as when it is compared.  What is needed again is read from the file again. */
+void hn_map_forget(const struct hn_map *map);
 
 /* The whole file, NUL-terminated; the caller frees.  At most `max_bytes` (an error beyond). */
 enum hone_status hn_file_read(const char *path, uint64_t max_bytes, enum hone_status on_error,

@@ -3,12 +3,15 @@
  */
 #include <limits.h>
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "commands/command.h"
+
+enum { LARGE_BLOCK_BYTES = 256 << 10 };
 
 /* Flags that every command has. */
 static const struct hn_flag common[] = {
@@ -57,9 +60,9 @@ fail_flag(const struct hn_command_spec *command, const char *word, struct hone_e
 	for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
 		names[n++] = common[i].name;
 	near = hn_nearest(word, names, n);
-	return hone_fail(err, HONE_EUSAGE, "hone %s has no flag '%s'%s%s%s; hone %s --help lists them",
-		command->name, word, near ? "; did you mean '" : "", near ? near : "",
-		near ? "'?" : "", command->name);
+	return hone_fail(err, HONE_EUSAGE,
+		"hone %s has no flag '%s'%s%s%s; hone %s --help lists them", command->name, word,
+		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", command->name);
 }
 
 static void
@@ -70,8 +73,8 @@ add_word(struct hn_words *words, const char *word)
 }
 
 static enum hone_status
-take_flag(struct hn_args *args, const struct hn_command_spec *command, int argc, char **argv, int *i,
-	struct hone_error *err)
+take_flag(struct hn_args *args, const struct hn_command_spec *command, int argc, char **argv,
+	int *i, struct hone_error *err)
 {
 	const char *word = argv[*i], *equals = strchr(word, '=');
 	const size_t len = equals ? (size_t)(equals - word) : strlen(word);
@@ -90,8 +93,8 @@ take_flag(struct hn_args *args, const struct hn_command_spec *command, int argc,
 	}
 	value = equals ? equals + 1 : *i + 1 < argc ? argv[++*i] : NULL;
 	if (!value)
-		return hone_fail(err, HONE_EUSAGE, "%s needs a value: %s %s", flag->name, flag->name,
-			flag->value);
+		return hone_fail(err, HONE_EUSAGE, "%s needs a value: %s %s", flag->name,
+			flag->name, flag->value);
 	if (flag->kind == HN_FLAG_TEXT) {
 		*(const char **)at = value;
 		return HONE_OK;
@@ -150,7 +153,8 @@ put_flag(struct hn_str *out, const struct hn_flag *flag)
 static void
 put_help(struct hn_str *out, const struct hn_command_spec *command)
 {
-	hn_str_printf(out, "hone %s %s\n\n%s.\n\n", command->name, command->words, command->summary);
+	hn_str_printf(
+		out, "hone %s %s\n\n%s.\n\n", command->name, command->words, command->summary);
 	for (size_t i = 0; i < command->n_flags; i++)
 		put_flag(out, &command->flags[i]);
 	for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
@@ -199,8 +203,8 @@ exit_code(int32_t status, int32_t signal)
 	if (status == HONE_EINTERRUPTED && signal)
 		return 128 + signal;
 	switch (status) {
-#define EXIT_CASE(name, value, code, meaning)                                                  \
-	case value:                                                                            \
+#define EXIT_CASE(name, value, code, meaning)                                                      \
+	case value:                                                                                \
 		return code;
 		HONE_STATUS_LIST(EXIT_CASE)
 #undef EXIT_CASE
@@ -251,8 +255,8 @@ hn_flag_i64(const char *text, const char *flag, int64_t otherwise, int64_t min, 
 {
 	*out = otherwise;
 	if (text && (!hn_parse_i64(text, out) || *out < min))
-		return hone_fail(err, HONE_EUSAGE, "%s '%s' is no whole number from %lld on", flag, text,
-			(long long)min);
+		return hone_fail(err, HONE_EUSAGE, "%s '%s' is no whole number from %lld on", flag,
+			text, (long long)min);
 	return HONE_OK;
 }
 
@@ -307,6 +311,9 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 		.is_colour_out = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
 	enum hone_status st;
 
+	/* A large block goes back to the system when it is freed, whatever was freed before it:
+	 * what a run holds is what its plan says. */
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
 	hn_log_init(&log, stderr);

@@ -14,6 +14,8 @@
 #include "data/preview.h"
 #include "session.h"
 
+#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+
 struct plan {
 	uint64_t bytes[HN_MEMORY_KINDS], program;
 	int64_t tokens, supervised; /* of the whole run */
@@ -36,10 +38,10 @@ flops_of_row(const struct hone_command *c)
 		return 2.0 * (double)c->in[1].dim[0] * (double)c->in[1].dim[1];
 	if (c->op == HONE_OP_ATTENTION) /* per key: q k and p v, half of them in causal order */
 		return (attention->causal ? 2.0 : 4.0) *
-		       (double)(attention->n_heads * attention->head_dim);
+			(double)(attention->n_heads * attention->head_dim);
 	if (c->op == HONE_OP_ATTENTION_BACK)
 		return (attention->causal ? 5.0 : 10.0) *
-		       (double)(attention->n_heads * attention->head_dim);
+			(double)(attention->n_heads * attention->head_dim);
 	return 0.0;
 }
 
@@ -56,7 +58,8 @@ flops_per_token(const struct hn_session *s, double length, double supervised_sha
 
 		if (c->op == HONE_OP_ATTENTION || c->op == HONE_OP_ATTENTION_BACK)
 			flops *= length;
-		sum += flops * (space && p->graph.spaces[space].is_chunked ? supervised_share : 1.0);
+		sum += flops *
+			(space && p->graph.spaces[space].is_chunked ? supervised_share : 1.0);
 	}
 	return sum;
 }
@@ -74,7 +77,10 @@ measure_rate(const struct hn_run *run)
 	const struct hone_run at = {sizeof at, 1, &live, &begin, 0, 0};
 	struct hone_operand operand[3] = {{.dtype = run->compute, .rank = 2, .dim = {N, D}},
 		{.dtype = run->compute, .rank = 2, .dim = {D, D}, .offset = (uint64_t)N * D * 4},
-		{.dtype = run->compute, .rank = 2, .dim = {N, D}, .offset = (uint64_t)(N + D) * D * 4}};
+		{.dtype = run->compute,
+			.rank = 2,
+			.dim = {N, D},
+			.offset = (uint64_t)(N + D) * D * 4}};
 	const struct hone_command command = {.op = HONE_OP_MATMUL,
 		.n_in = 2,
 		.n_out = 1,
@@ -107,6 +113,15 @@ measure_rate(const struct hn_run *run)
 
 /* ---- counting ---- */
 
+/* Large buffers consist of huge pages where the system has them. */
+static uint64_t
+as_allocated(uint64_t bytes)
+{
+	return bytes < HUGE_PAGE_BYTES
+		? bytes
+		: (bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+}
+
 static void
 count(const struct hn_session *s, struct plan *plan)
 {
@@ -118,11 +133,15 @@ count(const struct hn_session *s, struct plan *plan)
 
 	plan->program = (uint64_t)(hn_memory_now_mb() * 1e6);
 	hn_engine_bytes(&s->engine, plan->bytes);
+	for (int kind = HN_MEMORY_ARENA; kind < HN_MEMORY_KINDS; kind++)
+		if (kind != HN_MEMORY_WEIGHTS)
+			plan->bytes[kind] = as_allocated(plan->bytes[kind]);
 	plan->tokens = (int64_t)(epochs * (double)r->tokens);
 	plan->supervised = (int64_t)(epochs * (double)r->supervised_tokens);
-	plan->flops_per_token = flops_per_token(s,
-		r->examples ? (double)r->tokens / (double)r->examples : 0.0, share);
-	plan->seconds = rate > 0.0 ? plan->flops_per_token * (double)plan->tokens / (0.6 * rate) : 0.0;
+	plan->flops_per_token = flops_per_token(
+		s, r->examples ? (double)r->tokens / (double)r->examples : 0.0, share);
+	plan->seconds =
+		rate > 0.0 ? plan->flops_per_token * (double)plan->tokens / (0.6 * rate) : 0.0;
 	plan->trainable = run->params.n_trained;
 	for (uint32_t i = 0; i < run->model.n_weights; i++)
 		plan->all += hn_weight_elems(&run->model.weights[i]);
@@ -142,7 +161,8 @@ static uint64_t
 kinds_of(const struct plan *plan, struct kind out[N_KINDS])
 {
 	const struct kind kinds[N_KINDS] = {
-		{"weights", "the model's weights, mapped from the file", plan->bytes[HN_MEMORY_WEIGHTS]},
+		{"weights", "the model's weights, mapped from the file",
+			plan->bytes[HN_MEMORY_WEIGHTS]},
 		{"parameters", "trained parameters", plan->bytes[HN_MEMORY_PARAMS]},
 		{"gradients", "their gradients", plan->bytes[HN_MEMORY_GRADS]},
 		{"optimizer", "the optimizer's moments",
@@ -174,8 +194,7 @@ put_json(const struct hn_session *s, const struct plan *plan, struct hn_str *out
 		"\"peak\": %" PRIu64 "}, \"steps\": %" PRId64 ", \"tokens\": %" PRId64
 		", \"supervised_share\": ",
 		peak, s->n_steps, plan->tokens);
-	hn_str_put_f64(
-		out, plan->tokens ? (double)plan->supervised / (double)plan->tokens : 0.0);
+	hn_str_put_f64(out, plan->tokens ? (double)plan->supervised / (double)plan->tokens : 0.0);
 	hn_str_puts(out, ", \"flops_per_token\": ");
 	hn_str_put_f64(out, plan->flops_per_token);
 	hn_str_printf(out,
@@ -231,7 +250,8 @@ make_plan(const struct hn_context *context, struct hn_run *run, struct hone_erro
 		put_json(&session, &plan, context->out);
 	else if (!st) {
 		put_text(&session, &plan, context->out);
-		st = hn_preview(&session.train.data, rows, context->is_colour_out, context->out, err);
+		st = hn_preview(
+			&session.train.data, rows, context->is_colour_out, context->out, err);
 	}
 	hn_session_close(&session);
 	return st;

@@ -148,6 +148,7 @@ place_weight(struct hn_engine *engine, uint32_t i, struct hone_error *err)
 			device->device, buffer, 0, tensor->bytes, tensor->n_bytes, err);
 	engine->copied[i] = engine->weights[i].buffer = buffer;
 	engine->copied_bytes += tensor->n_bytes;
+	hn_tensor_file_forget(&engine->model->checkpoint.tensors);
 	return st;
 }
 
@@ -174,6 +175,20 @@ hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
 	for (uint32_t i = 0; i < engine->n_programs && !st; i++)
 		st = hn_program_link(engine->programs[i], &engine->tables, engine->buffers, err);
 	return st;
+}
+
+void
+hn_engine_release(struct hn_engine *engine)
+{
+	static const int kinds[] = {
+		HN_MEMORY_ARENA, HN_MEMORY_GRADS, HN_MEMORY_MOMENT1, HN_MEMORY_MOMENT2};
+	const struct hn_device *first = engine->devices;
+
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		if (engine->buffers[kinds[i]])
+			first->vt->buffer_destroy(first->device, engine->buffers[kinds[i]]);
+		engine->buffers[kinds[i]] = NULL;
+	}
 }
 
 /* ---- values in and out ---- */
@@ -214,8 +229,8 @@ hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_para
 	wide = hn_alloc(n * sizeof *wide);
 	for (uint64_t i = 0; i < n; i++)
 		wide[i] = (double)values[i];
-	st = device->vt->upload(device->device, engine->buffers[kind],
-		param->offset * sizeof *wide, wide, n * sizeof *wide, err);
+	st = device->vt->upload(device->device, engine->buffers[kind], param->offset * sizeof *wide,
+		wide, n * sizeof *wide, err);
 	free(wide);
 	return st;
 }

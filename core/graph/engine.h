@@ -52,6 +52,10 @@ void hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KI
 
 enum hone_status hn_engine_allocate(struct hn_engine *engine, struct hone_error *err);
 
+/* Gives back what only training needs: activations, gradients, moments.  Parameters and weights
+ * stay; no program runs after this. */
+void hn_engine_release(struct hn_engine *engine);
+
 /* Copies a parameter's values, gradient or moment out as f32 (or in from f32). `kind` is
  * HN_MEMORY_PARAMS, GRADS, MOMENT1 or MOMENT2. */
 enum hone_status hn_engine_get(const struct hn_engine *engine, int32_t kind,

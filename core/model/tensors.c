@@ -279,6 +279,13 @@ hn_tensor_file_bytes(const struct hn_tensor_file *file)
 	return sum;
 }
 
+void
+hn_tensor_file_forget(const struct hn_tensor_file *file)
+{
+	for (size_t i = 0; i < file->n_maps; i++)
+		hn_map_forget(&file->maps[i]);
+}
+
 int64_t
 hn_tensor_file_elems(const struct hn_tensor_file *file)
 {

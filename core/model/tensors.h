@@ -132,6 +132,8 @@ enum hone_status hn_tensor_check_decodable(const struct hn_tensor_file *file,
 
 /* Sum of the tensors' bytes, and of their elements. */
 uint64_t hn_tensor_file_bytes(const struct hn_tensor_file *file);
+/* hn_map_forget for each of its maps. */
+void hn_tensor_file_forget(const struct hn_tensor_file *file);
 int64_t hn_tensor_file_elems(const struct hn_tensor_file *file);
 
 /* The host's own storages: f32, f16, bf16. */

@@ -33,7 +33,7 @@
 
 /* Headers, manifest and the file system's own needs. */
 #define SLACK_BYTES   (UINT64_C(1) << 16)
-#define COMPARE_BYTES (UINT64_C(1) << 20)
+#define COMPARE_BYTES (UINT64_C(1) << 18)
 
 /* ---- writing ---- */
 
@@ -84,7 +84,7 @@ drop_cache(const char *path)
 
 static enum hone_status
 compare_tensor(const struct hn_state_tensor *tensor, const struct hn_tensor_info *stored,
-	const char *path, void *buffer, struct hone_error *err)
+	const struct hn_tensor_file *file, void *buffer, struct hone_error *err)
 {
 	enum hone_status st = HONE_OK;
 
@@ -94,10 +94,11 @@ compare_tensor(const struct hn_state_tensor *tensor, const struct hn_tensor_info
 
 		st = hn_state_read(tensor, at, n, buffer, err);
 		if (!st && memcmp(buffer, stored->bytes + at, (size_t)n) != 0)
-			st = hone_fail_at(err, HONE_EIO, path, 0, 0,
+			st = hone_fail_at(err, HONE_EIO, file->path, 0, 0,
 				"reads back with other bytes than were written (tensor "
 				"\"%.200s\"); the disk or the memory is faulty",
 				tensor->name);
+		hn_tensor_file_forget(file);
 	}
 	return st;
 }
@@ -113,7 +114,7 @@ read_back(const char *path, const struct hn_state_tensor *list, size_t n, struct
 	drop_cache(path);
 	st = hn_state_open(&file, path, list, n, found, err);
 	for (size_t i = 0; i < n && !st; i++)
-		st = compare_tensor(&list[i], found[i], path, buffer, err);
+		st = compare_tensor(&list[i], found[i], &file, buffer, err);
 	hn_tensor_file_close(&file);
 	free(buffer);
 	free(found);
@@ -223,8 +224,8 @@ move_into_place(const char *from, const char *to, struct hone_error *err)
 }
 
 /* A link that names its neighbour, so the folder may be moved. */
-static enum hone_status
-link_best(const struct hn_folder *folder, int64_t step, struct hone_error *err)
+enum hone_status
+hn_checkpoint_mark_best(const struct hn_folder *folder, int64_t step, struct hone_error *err)
 {
 	char *link = hn_path_join(folder->checkpoints, HN_BEST_LINK);
 	char *tmp = hn_path_join(folder->checkpoints, TMP_PREFIX HN_BEST_LINK);
@@ -336,7 +337,7 @@ hn_checkpoint_save(
 	if (!st)
 		st = save_step(folder, request, err);
 	if (!st && request->is_best)
-		st = link_best(folder, step, err);
+		st = hn_checkpoint_mark_best(folder, step, err);
 	if (!st)
 		prune(folder, step, request->limit);
 	return st;

@@ -39,6 +39,7 @@ struct hn_progress {
 	double best_metric;
 	int64_t best_step, last_eval_step; /* -1: none yet */
 	int64_t patience_left;
+	double last_eval_loss;
 	double time_s; /* of training, over all its sittings */
 };
 
@@ -66,6 +67,11 @@ struct hn_save_request {
  * in the folder's log. */
 enum hone_status hn_checkpoint_save(
 	struct hn_folder *folder, const struct hn_save_request *request, struct hone_error *err);
+
+/* Makes checkpoints/best mean step-<step>, which is there.  Saving does it, too; a run that
+ * died between the two does it when it goes on. */
+enum hone_status hn_checkpoint_mark_best(
+	const struct hn_folder *folder, int64_t step, struct hone_error *err);
 
 /* A checkpoint that was found and whose files have the sizes and hashes of its manifest. */
 struct hn_saved {

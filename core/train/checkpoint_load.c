@@ -112,6 +112,7 @@ upload(const struct loading *loading, struct hone_error *err)
 		st = engine->devices->vt->upload(engine->devices->device,
 			engine->buffers[tensor->kind], tensor->param->offset * elem,
 			loading->found[i]->bytes, loading->found[i]->n_bytes, err);
+		hn_tensor_file_forget(&loading->file);
 	}
 	return st;
 }

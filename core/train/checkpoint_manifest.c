@@ -57,6 +57,7 @@ static const struct {
 	{"best_step", offsetof(struct hn_progress, best_step), false},
 	{"patience_left", offsetof(struct hn_progress, patience_left), false},
 	{"last_eval_step", offsetof(struct hn_progress, last_eval_step), false},
+	{"last_eval_loss", offsetof(struct hn_progress, last_eval_loss), true},
 	{"time_s", offsetof(struct hn_progress, time_s), true},
 };
 

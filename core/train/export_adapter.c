@@ -122,6 +122,7 @@ compare(const char *path, const struct bundle *bundle, struct hone_error *err)
 				memcmp(in->bytes, out->bytes, in->n_bytes) != 0))
 			st = hone_fail_at(err, HONE_EIO, path, 0, 0,
 				"tensor '%s' read back is not what was written", out->name);
+		hn_tensor_file_forget(&file);
 	}
 	hn_tensor_file_close(&file);
 	return st;

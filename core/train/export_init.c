@@ -73,5 +73,7 @@ hn_params_init(const struct hn_adapted *to, struct hone_error *err)
 	for (uint32_t i = 0; i < to->n_adapters && !st; i++)
 		if (to->init_from[i])
 			st = hn_import_adapter(to, i, to->init_from[i], err);
+	/* Weights that parameters began from need not stay in memory beside them. */
+	hn_tensor_file_forget(&to->model->checkpoint.tensors);
 	return st;
 }

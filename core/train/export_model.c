@@ -272,6 +272,7 @@ compare_item(const struct hn_tensor_file *file, const struct item *item, struct 
 
 		hash = chain(hash, info->bytes + (uint64_t)at * row_bytes(item),
 			(uint64_t)n * row_bytes(item));
+		hn_tensor_file_forget(file);
 	}
 	if (hash != item->hash)
 		return hone_fail_at(err, HONE_EIO, file->path, 0, 0,

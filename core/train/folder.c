@@ -233,6 +233,13 @@ write_state(const struct hn_folder *folder, const char *state, int64_t step, str
 	return st;
 }
 
+/* ".adapter.tmp-<pid>" and ".model.tmp-<pid>": a result that was being written. */
+static bool
+is_export_leftover(const char *name)
+{
+	return hn_starts_with(name, ".adapter.tmp-") || hn_starts_with(name, ".model.tmp-");
+}
+
 /* Removes what was left half done, and looks whether a checkpoint is there. */
 static enum hone_status
 sweep(struct hn_folder *folder, struct hone_error *err)
@@ -247,6 +254,8 @@ sweep(struct hn_folder *folder, struct hone_error *err)
 
 		if (strstr(names[i], ".tmp-") && hn_path_is_file(path))
 			(void)unlink(path);
+		else if (is_export_leftover(names[i]) && hn_path_is_dir(path))
+			(void)hn_dir_remove(path, NULL);
 		free(path);
 	}
 	free_names(names, n);

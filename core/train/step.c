@@ -10,6 +10,8 @@
 
 #include "train/step.h"
 
+#define REMEDY "; lower [train] learning_rate"
+
 bool
 hn_is_finite(double value)
 {
@@ -58,7 +60,7 @@ static double
 scalar(const struct hn_step *step, const void *bytes)
 {
 	return step->engine->stat == HONE_DTYPE_F64 ? *(const double *)bytes
-	                                            : (double)*(const float *)bytes;
+						    : (double)*(const float *)bytes;
 }
 
 void
@@ -79,6 +81,67 @@ hn_step_set_denominator(struct hn_step *step, uint32_t i, double denominator)
 		*(float *)column = (float)inverse;
 }
 
+/* Finds the first value of a kind that is not finite. */
+static bool
+find_not_finite(
+	const struct hn_engine *engine, int32_t kind, const struct hn_param **out, int64_t *at)
+{
+	for (uint32_t p = 0; p < engine->params->n; p++) {
+		const struct hn_param *param = &engine->params->list[p];
+		float *values = hn_alloc((size_t)param->n_elems * sizeof *values);
+		int64_t i = 0;
+
+		(void)hn_engine_get(engine, kind, param, values, NULL);
+		while (i < param->n_elems && hn_is_finite((double)values[i]))
+			i++;
+		free(values);
+		*out = param;
+		*at = i;
+		if (i < param->n_elems)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_damaged(const struct hn_tensor_info *tensor, int64_t *at)
+{
+	return tensor && hn_storage_is_host(tensor->storage) &&
+		hn_tensor_count_nonfinite(tensor, at) > 0;
+}
+
+/* Names the tensor, too: a parameter where one is not finite, else a weight of the model's
+ * file, else the first gradient that this loss spoilt. */
+static enum hone_status
+fail_term(const struct hn_step *step, const char *term, uint64_t number, struct hone_error *err)
+{
+	const struct hn_model *model = step->engine->model;
+	const struct hn_param *param;
+	int64_t i;
+
+	if (find_not_finite(step->engine, HN_MEMORY_PARAMS, &param, &i))
+		return hone_fail(err, HONE_ENOTFINITE,
+			"step %" PRIu64 ": loss term '%s' is not finite, because parameter '%s' is "
+			"not at element %" PRId64 REMEDY,
+			number + 1, term, param->key, i);
+	for (uint32_t w = 0; w < model->n_weights; w++)
+		if (is_damaged(model->weights[w].tensor, &i))
+			return hone_fail(err, HONE_ENOTFINITE,
+				"step %" PRIu64
+				": loss term '%s' is not finite, because tensor '%s' "
+				"of the model's file is not at element %" PRId64
+				"; the file is damaged",
+				number + 1, term, model->weights[w].tensor->name, i);
+	if (find_not_finite(step->engine, HN_MEMORY_GRADS, &param, &i))
+		return hone_fail(err, HONE_ENOTFINITE,
+			"step %" PRIu64
+			": loss term '%s' is not finite, nor is the gradient of '%s' "
+			"at element %" PRId64 REMEDY,
+			number + 1, term, param->key, i);
+	return hone_fail(err, HONE_ENOTFINITE,
+		"step %" PRIu64 ": loss term '%s' is not finite" REMEDY, number + 1, term);
+}
+
 enum hone_status
 hn_step_micro(struct hn_step *step, uint64_t seed, uint64_t number, struct hone_error *err)
 {
@@ -94,35 +157,25 @@ hn_step_micro(struct hn_step *step, uint64_t seed, uint64_t number, struct hone_
 			break;
 		step->sums[i] += scalar(step, &cell);
 		if (!hn_is_finite(step->sums[i]))
-			st = hone_fail(err, HONE_ENOTFINITE,
-				"step %" PRIu64 ": loss term '%s' is not finite", number + 1,
-				step->result.terms[i].name);
+			st = fail_term(step, step->result.terms[i].name, number, err);
 	}
 	return st;
 }
 
 /* Names the first parameter whose gradient is not finite. */
 static enum hone_status
-fail_not_finite(const struct hn_step *step, uint64_t number, struct hone_error *err)
+fail_norm(const struct hn_step *step, uint64_t number, struct hone_error *err)
 {
-	const struct hn_params *params = step->engine->params;
+	const struct hn_param *param;
+	int64_t i;
 
-	for (uint32_t p = 0; p < params->n; p++) {
-		const struct hn_param *param = &params->list[p];
-		float *values = hn_alloc((size_t)param->n_elems * sizeof *values);
-		int64_t i = 0;
-
-		(void)hn_engine_get(step->engine, HN_MEMORY_GRADS, param, values, NULL);
-		while (i < param->n_elems && hn_is_finite((double)values[i]))
-			i++;
-		free(values);
-		if (i < param->n_elems)
-			return hone_fail(err, HONE_ENOTFINITE,
-				"step %" PRIu64 ": the gradient of '%s' is not finite at element %" PRId64,
-				number + 1, param->key, i);
-	}
+	if (find_not_finite(step->engine, HN_MEMORY_GRADS, &param, &i))
+		return hone_fail(err, HONE_ENOTFINITE,
+			"step %" PRIu64
+			": the gradient of '%s' is not finite at element %" PRId64 REMEDY,
+			number + 1, param->key, i);
 	return hone_fail(err, HONE_ENOTFINITE,
-		"step %" PRIu64 ": the norm of the gradients is not finite", number + 1);
+		"step %" PRIu64 ": the norm of the gradients is not finite" REMEDY, number + 1);
 }
 
 enum hone_status
@@ -141,13 +194,13 @@ hn_step_end(struct hn_step *step, uint64_t number, double rate, const struct hn_
 		return st;
 	norm = sqrt(scalar(step, &cell));
 	if (!hn_is_finite(norm))
-		return fail_not_finite(step, number, err);
+		return fail_norm(step, number, err);
 	*grad_norm = norm;
 	hyper[0] = (float)rate;
 	hyper[1] = (float)(1.0 - pow(adamw->beta1, t));
 	hyper[2] = (float)(1.0 - pow(adamw->beta2, t));
 	hyper[3] = max_norm > 0.0 && max_norm / (norm + 1e-6) < 1.0
-	                   ? (float)(max_norm / (norm + 1e-6))
-	                   : 1.0f;
+		? (float)(max_norm / (norm + 1e-6))
+		: 1.0f;
 	return hn_program_run(&step->update, 0, 0, err);
 }
