@@ -225,11 +225,12 @@ hn_window_emit(struct hn_window *window, int64_t example, struct hone_error *err
 		request->objective_self, &window->base, &window->example->pub, err);
 	if (!st)
 		st = check_example(window, err);
-	if (st)
-		return hone_error_while(err, "emitting the example of %s:%" PRId64 " for [%s]",
-			       request->data->file.path, hn_dataset_line(request->data, example),
-			       request->objective_section),
-		       st;
+	if (st) {
+		hone_error_while(err, "emitting the example of %s:%" PRId64 " for [%s]",
+			request->data->file.path, hn_dataset_line(request->data, example),
+			request->objective_section);
+		return st;
+	}
 	window->n_examples++;
 	for (uint32_t i = 0; i < window->n_streams; i++)
 		*hn_window_bound_of(window, window->n_examples, i) = (struct hn_window_bound){

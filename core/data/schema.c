@@ -178,19 +178,17 @@ is_blank(const char *text)
 static enum hone_status
 add_message(const struct reader *r, const char *role, const char *content)
 {
-	json_t *message = json_object();
+	json_t *message;
 
 	if (hn_streq(role, "assistant") && is_blank(content))
-		return json_decref(message),
-		       FAIL(r,
-			       "message %zu, the assistant's, is empty: there is nothing to learn; "
-			       "take it out",
-			       json_array_size(r->sample->messages) + 1);
-	if (json_object_set_new(message, "role", json_string(role)) ||
-		json_object_set_new(message, "content", json_string(content)) ||
-		json_array_append(r->sample->messages, message))
-		return json_decref(message), hone_fail(r->err, HONE_ENOMEM, "no memory for a row");
-	json_decref(message);
+		return FAIL(r,
+			"message %zu, the assistant's, is empty: there is nothing to learn; take "
+			"it "
+			"out",
+			json_array_size(r->sample->messages) + 1);
+	message = json_pack("{s:s, s:s}", "role", role, "content", content);
+	if (!message || json_array_append_new(r->sample->messages, message))
+		return hone_fail(r->err, HONE_ENOMEM, "no memory for a row");
 	return HONE_OK;
 }
 
