@@ -71,6 +71,20 @@ runs_in_chunks(const struct hn_graph *graph, const struct hn_node *node, uint32_
 	return (op->flags & HN_OP_ACCUMULATES) != 0;
 }
 
+/* Does it read a sum over the rows of `space`?  Only the last chunk would have it whole. */
+static bool
+needs_sum(const struct hn_graph *graph, const struct hn_node *node, uint32_t space)
+{
+	for (uint32_t k = 0; k < node->n_in; k++) {
+		const struct hn_value *value = &graph->values[node->in[k]];
+		const struct hn_node *from = &graph->nodes[value->node];
+
+		if (value->space != space && !from->leaf && touched_space(graph, from) == space)
+			return true;
+	}
+	return false;
+}
+
 static void
 find_regions(struct order *o)
 {
@@ -83,7 +97,8 @@ find_regions(struct order *o)
 		const struct hn_node *node = &graph->nodes[id];
 		const uint32_t space = o->is_live[id] && !node->leaf ? touched_space(graph, node) : 0;
 
-		if (space && !runs_in_chunks(graph, node, space)) {
+		if (space && (!runs_in_chunks(graph, node, space) ||
+				     needs_sum(graph, node, space))) {
 			graph->spaces[space].is_chunked = false;
 			id = 0; /* its other nodes may touch a second space */
 		}

@@ -104,10 +104,68 @@ chunked_norm_bias(struct lab *lab, int32_t kind)
 	lab_loss(lab, out[0]);
 }
 
+/* Rows that need a sum of all of them cannot run in chunks. */
+static void
+chunks_need_own_sum(struct lab *lab, int32_t kind)
+{
+	const hone_node y = hone_nll(lab->g, lab_picked(lab, 5, 0.0, 1.0), lab_labels(lab), 0.1);
+
+	(void)kind;
+	lab->picked_is_chunked = true;
+	lab_loss(lab, hone_mul(lab->g, y, hone_sum_rows(lab->g, y)));
+}
+
+/* Of two chunked spaces the second needs a sum of the first, and the first's gradient needs
+ * one of the second. */
+static void
+chunks_need_each_other(struct lab *lab, int32_t kind)
+{
+	const int64_t capacity = 6;
+	const uint32_t space = hn_graph_space(&lab->graph, "picked", capacity);
+	const hone_node index = hn_graph_column(
+		&lab->graph, "zeros", HONE_DTYPE_I32, space, 1, &capacity); /* row 0, each time */
+	const hone_node x = lab_picked(lab, 3, 0.0, 1.0);
+	const hone_node z = hone_gather_rows(lab->g, lab_rows(lab, 3, 0.0, 1.0), index);
+	const hone_node sum = hone_sum_rows(lab->g, hone_unary(lab->g, x, HONE_UNARY_TANH));
+
+	(void)kind;
+	lab->picked_is_chunked = true;
+	lab->graph.spaces[space].is_chunked = true;
+	lab_loss(lab, hone_unary(lab->g, hone_mul(lab->g, z, sum), HONE_UNARY_TANH));
+}
+
+/* A product that an addition and something else read: folding it away would lose it. */
+static void
+product_read_twice(struct lab *lab, int32_t kind)
+{
+	const hone_node y =
+		hone_matmul_nt(lab->g, lab_rows(lab, 4, 0.0, 1.0), lab_param(lab, 3, 4, 0.0, 1.0));
+
+	(void)kind;
+	lab_loss(lab, hone_add(lab->g, lab_rows(lab, 3, 0.0, 1.0), y));
+	lab_loss(lab, hone_unary(lab->g, y, HONE_UNARY_TANH));
+}
+
+/* Two products that meet: one of them stays a product. */
+static void
+sum_of_products(struct lab *lab, int32_t kind)
+{
+	const hone_node x = lab_rows(lab, 4, 0.0, 1.0);
+	hone_node y = hone_matmul_nt(lab->g, x, lab_param(lab, 4, 4, 0.0, 1.0));
+
+	(void)kind;
+	y = hone_add(lab->g, hone_matmul_nt(lab->g, x, lab_param(lab, 4, 4, 0.0, 1.0)), y);
+	lab_loss(lab, hone_add(lab->g, x, hone_unary(lab->g, y, HONE_UNARY_TANH)));
+}
+
 static const struct lab_case cases[] = {
 	{"one gradient, two parameters", one_gradient_two_parameters, 0},
 	{"gradient outlives its command", gradient_outlives_its_command, 0},
 	{"same operand twice", same_operand_twice, 0},
+	{"chunks need their own sum", chunks_need_own_sum, 0},
+	{"chunks need each other", chunks_need_each_other, 0},
+	{"product read twice", product_read_twice, 0},
+	{"sum of products", sum_of_products, 0},
 	{"equal nodes", equal_nodes, 0},
 	{"loss is a parameter", loss_is_parameter, 0},
 	{"chunked head", chunked_head, 1},

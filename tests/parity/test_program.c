@@ -273,7 +273,7 @@ test_program_memory_full_of_nan_changes_no_bit(void **state)
 	struct train_texts texts;
 
 	(void)state;
-	train_texts_make(&texts, 12, 4, 3, 20, 263);
+	train_texts_make(&texts, 12, 4, 20, 40, 263); /* several chunks */
 	for (int k = 0; k < KINDS; k++) {
 		struct train_run clean, dirty;
 		double *a, *b;
@@ -285,8 +285,8 @@ test_program_memory_full_of_nan_changes_no_bit(void **state)
 
 			for (int64_t s = 0; s < 4; s += 2) {
 				poison(&dirty);
-				losses[0] += train_window(&clean, &texts, s, 2, 1, step);
-				losses[1] += train_window(&dirty, &texts, s, 2, 1, step);
+				losses[0] += train_window(&clean, &texts, s, 2, 2, step);
+				losses[1] += train_window(&dirty, &texts, s, 2, 2, step);
 			}
 			poison(&dirty);
 			assert_memory_equal(&losses[0], &losses[1], sizeof losses[0]);
