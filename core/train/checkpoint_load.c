@@ -37,28 +37,25 @@ open_step(const struct hn_folder *folder, int64_t step, struct hn_saved *saved,
 enum hone_status
 hn_checkpoint_newest(const struct hn_folder *folder, struct hn_saved *saved, struct hone_error *err)
 {
+	struct hone_error why = {0};
 	int64_t *steps;
-	size_t n;
+	size_t n, i = 0;
 	enum hone_status st = hn_steps_list(folder, &steps, &n, err);
 
 	memset(saved, 0, sizeof *saved);
+	while (!st && i < n && open_step(folder, steps[i], saved, &why)) {
+		hn_log_warn(folder->log, "checkpoint step %" PRId64 " is skipped: %s: %s", steps[i],
+			why.place, why.text);
+		i++;
+	}
 	if (!st && !n)
 		st = hone_fail_at(
 			err, HONE_ENOTFOUND, folder->checkpoints, 0, 0, "there is no checkpoint");
-	for (size_t i = 0; i < n && !saved->path && (!st || st == HONE_EIO); i++) {
-		struct hone_error why = {0};
-
-		if (!open_step(folder, steps[i], saved, &why)) {
-			st = HONE_OK;
-			break;
-		}
-		hn_log_warn(folder->log, "checkpoint step %" PRId64 " is skipped: %s: %s", steps[i],
-			why.place, why.text);
+	else if (!st && i == n)
 		st = hone_fail_at(err, HONE_EIO, folder->checkpoints, 0, 0,
-			"none of %zu checkpoints is whole (the newest: %.200s); restore one, or "
+			"none of %zu checkpoints is whole (the oldest: %.200s); restore one, or "
 			"begin anew with --fresh",
 			n, why.text);
-	}
 	free(steps);
 	return st;
 }

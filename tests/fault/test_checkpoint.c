@@ -24,6 +24,7 @@
 #include "state_bench.h"
 #include "support.h"
 
+#define SITES     "q_proj, v_proj"
 #define N_KILLS   100
 #define KILL_MS   60 /* a start and several saves take about this long */
 #define N_FLIPS   200
@@ -35,7 +36,7 @@ static int
 setup(void **state)
 {
 	(void)state;
-	state_bench_open(&bench, 4, HONE_DTYPE_F32);
+	state_bench_open(&bench, 4, SITES, HONE_DTYPE_F32);
 	return 0;
 }
 
@@ -85,7 +86,7 @@ load_newest(const struct hn_folder *folder, struct hn_progress *progress)
 	struct hn_saved saved;
 	struct hone_error err = {0};
 
-	state_set(&bench, progress, -1);
+	state_set(&bench, progress, 999999);
 	if (hn_checkpoint_newest(folder, &saved, &err) ||
 		hn_checkpoint_load(&saved, &bench.engine, &err))
 		fail_msg("%s: %s", err.place, err.text);
@@ -221,9 +222,10 @@ save_traced(const char *path, int64_t second_step)
 
 	hn_log_init(&log, NULL);
 	if (hn_folder_open(&folder, path, false, &log, &err) ||
-		state_save(&bench, &folder, 1, 1, true, 1, &err) ||
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		state_save(&bench, &folder, 1, 1, true, 1, &err))
 		_exit(1);
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		_exit(125);
 	(void)raise(SIGSTOP);
 	_exit(state_save(&bench, &folder, second_step, 2, true, 1, &err) ? 2 : 0);
 }
@@ -240,6 +242,8 @@ kill_at_stop(const char *path, int64_t second_step, int stops)
 	if (!child)
 		save_traced(path, second_step);
 	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 125)
+		skip(); /* a container that forbids ptrace */
 	if (WIFEXITED(status))
 		fail_msg("the child ended before it was traced: %d", WEXITSTATUS(status));
 	for (int i = 0; i < stops; i++) {
@@ -274,7 +278,7 @@ kill_everywhere(int64_t second_step, int *n_new)
 
 		was_killed = kill_at_stop(path, second_step, stops);
 		open_folder(&folder, &log, path);
-		expect_tidy(&folder, 2);
+		expect_tidy(&folder, was_killed ? 2 : 1);
 		(void)load_newest(&folder, &progress);
 		is_new = progress.tokens == 2 * 1000003;
 		state_expect(&bench, &progress, is_new ? 2 : 1);
@@ -585,15 +589,22 @@ test_checkpoint_of_other_shapes_changes_nothing(void **state)
 
 	(void)state;
 	damaged_open(&on, "");
-	state_bench_open(&other, 2, HONE_DTYPE_F32);
+	state_bench_open(&other, 2, SITES, HONE_DTYPE_F32);
 	state_set(&other, &progress, 5);
 	assert_int_equal(hn_checkpoint_newest(&on.folder, &saved, &err), HONE_OK);
 	assert_int_equal(hn_checkpoint_load(&saved, &other.engine, &err), HONE_EMODEL);
 	assert_non_null(strstr(err.text, "lora_A"));
 	state_expect(&other, &progress, 5);
 	bench_close(&other);
+	/* fewer parameters: those that are left over are not ignored */
+	state_bench_open(&other, 4, "q_proj", HONE_DTYPE_F32);
+	state_set(&other, &progress, 6);
+	assert_int_equal(hn_checkpoint_load(&saved, &other.engine, &err), HONE_EMODEL);
+	assert_non_null(strstr(err.text, "this run has"));
+	state_expect(&other, &progress, 6);
+	bench_close(&other);
 	/* the same shapes in another type */
-	state_bench_open(&other, 4, HONE_DTYPE_F64);
+	state_bench_open(&other, 4, SITES, HONE_DTYPE_F64);
 	assert_int_equal(hn_checkpoint_load(&saved, &other.engine, &err), HONE_EMODEL);
 	assert_non_null(strstr(err.text, "f64 is needed"));
 	bench_close(&other);
@@ -614,7 +625,7 @@ test_checkpoint_of_f64_returns_bit_for_bit(void **state)
 	char *path = make_fast_folder();
 
 	(void)state;
-	state_bench_open(&wide, 4, HONE_DTYPE_F64);
+	state_bench_open(&wide, 4, SITES, HONE_DTYPE_F64);
 	open_folder(&folder, &log, path);
 	assert_int_equal(state_save(&wide, &folder, 3, 3, false, 2, &err), HONE_OK);
 	state_set(&wide, &progress, 4);

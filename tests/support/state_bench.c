@@ -21,13 +21,13 @@ struct lora_values { /* the options of the adapter, as its table writes them */
 static const int32_t kinds[] = {HN_MEMORY_PARAMS, HN_MEMORY_MOMENT1, HN_MEMORY_MOMENT2};
 
 void
-state_bench_open(struct bench_model *bench, int64_t rank, int32_t compute)
+state_bench_open(struct bench_model *bench, int64_t rank, const char *sites, int32_t compute)
 {
 	struct lora_values lora = {.r = rank, .lora_alpha = 8};
 	struct hone_error err = {0};
 
 	bench_open(bench, "golden/models/tiny-llama", "reference");
-	lora.target_modules = bench_sites(bench, "q_proj, v_proj");
+	lora.target_modules = bench_sites(bench, sites);
 	bench_adapter(bench, "lora", "lora", "lora", &lora);
 	hn_engine_init(&bench->engine, &bench->model, &bench->params, bench->devices,
 		bench->n_devices, compute);

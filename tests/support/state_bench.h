@@ -8,8 +8,9 @@
 #include "bench_model.h"
 #include "train/checkpoint.h"
 
-/* An engine with parameters and moments and without programs, on the reference backend. */
-void state_bench_open(struct bench_model *bench, int64_t rank, int32_t compute);
+/* An engine with parameters and moments and without programs, on the reference backend;
+ * `sites` is the text of target_modules. */
+void state_bench_open(struct bench_model *bench, int64_t rank, const char *sites, int32_t compute);
 
 /* Sets values, moments and progress to those of `number`; every bit pattern that is a number
  * may occur. */

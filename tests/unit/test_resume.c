@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "config/host_options.h"
+#include "model/safetensors.h"
 #include "state_bench.h"
 #include "support.h"
 
@@ -155,6 +156,25 @@ test_resume_unreadable_config_is_refused(void **state)
 
 /* ---- the identity of a model ---- */
 
+enum { LARGE_BYTES = 5 << 20 };
+
+/* A model in `to`, one byte changed (0 = none), counted from the end of its weights. */
+static void
+write_large_model(const char *to, int64_t flip_at)
+{
+	char *path = hn_path_join(to, "model.safetensors");
+	uint8_t *bytes = calloc(1, LARGE_BYTES);
+	const struct hn_tensor_out tensor = {
+		.name = "w", .storage = "f32", .rank = 1, .dim = {LARGE_BYTES / 4}, .bytes = bytes};
+	struct hone_error err = {0};
+
+	if (flip_at)
+		bytes[LARGE_BYTES - flip_at] = 1;
+	assert_int_equal(hn_safetensors_write(path, &tensor, 1, NULL, 0, &err), HONE_OK);
+	free(bytes);
+	free(path);
+}
+
 static void
 copy_model(const char *to, int64_t flip_at)
 {
@@ -205,6 +225,12 @@ test_resume_model_identity_is_of_content(void **state)
 	copy_model(path, 5);
 	identify(path, changed);
 	assert_string_equal(first, moved);
+	assert_string_not_equal(first, changed);
+	/* a large one, at its very end */
+	write_large_model(path, 0);
+	identify(path, first);
+	write_large_model(path, 1);
+	identify(path, changed);
 	assert_string_not_equal(first, changed);
 	free(golden);
 	test_folder_remove(path);
