@@ -12,5 +12,8 @@ hone=${1:-../../build/bin/hone}
 ./make_text.sh
 "$hone" tokenizer --train text/train.jsonl --vocab-size 2048 --to pretrain
 "$hone" train pretrain.ini
-"$hone" export pretrain.ini --merge --dtype bf16 --to model
-cp text/LICENSE.wordnet model/
+"$hone" export pretrain.ini --merge --dtype bf16 --to build
+for file in config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json; do
+	cp build/$file model/
+done
+rm -r build
