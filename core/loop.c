@@ -144,8 +144,7 @@ judge(struct loop *l, const struct hn_eval_line *line, struct hone_error *err)
 
 	if (st || at->step == 0)
 		return st;
-	gains = hn_is_better(
-		value, at->best_step >= 0, at->best_metric, greater,
+	gains = hn_is_better(value, at->best_step >= 0, at->best_metric, greater,
 		train->early_stopping_threshold);
 	l->is_best = hn_is_better(value, at->best_step >= 0, at->best_metric, greater, 0.0);
 	if (l->is_best) {

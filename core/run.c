@@ -53,7 +53,8 @@ check_section(struct hn_run *run, const struct hn_config_check *check, const cha
 	struct hone_error err = {0};
 	char type[64];
 
-	if (hn_registry_need(run->registry, role, type_of(section, type, sizeof type), &found, &err)) {
+	if (hn_registry_need(
+		    run->registry, role, type_of(section, type, sizeof type), &found, &err)) {
 		const struct hn_ini_place at = value ? value->at : (struct hn_ini_place){0};
 
 		hn_diagnose(&run->diagnostics, HN_SEVERITY_ERROR, at, "[run] %s = %s: %s", key,
@@ -126,7 +127,8 @@ find_architecture(const struct hn_run *run)
 {
 	const struct hn_registered *found;
 
-	for (size_t i = 0; (found = hn_registry_at(run->registry, HONE_ROLE_ARCHITECTURE, i)); i++) {
+	for (size_t i = 0; (found = hn_registry_at(run->registry, HONE_ROLE_ARCHITECTURE, i));
+		i++) {
 		const struct hone_architecture_vt *vt = found->factory->vt;
 
 		if (hn_model_is_of(&run->model, vt->model_types))
@@ -142,8 +144,8 @@ fail_unknown_model(const struct hn_run *run, struct hone_error *err)
 	const struct hn_registered *found;
 	size_t n = 0;
 
-	for (size_t i = 0; n < 64 && (found = hn_registry_at(run->registry, HONE_ROLE_ARCHITECTURE, i));
-		i++)
+	for (size_t i = 0;
+		n < 64 && (found = hn_registry_at(run->registry, HONE_ROLE_ARCHITECTURE, i)); i++)
 		names[n++] = ((const struct hone_architecture_vt *)found->factory->vt)->model_types;
 	return hn_model_config_fail_unknown(&run->model.checkpoint.config, names, n, err);
 }
@@ -169,7 +171,8 @@ stage_model(struct hn_run *run, struct hone_error *err)
 		return fail_unknown_model(run, err);
 	st = hn_instance_create(&run->architecture, run->registry, found, &spec, err);
 	if (!st)
-		st = hn_model_declare(&run->model, run->architecture->vt, run->architecture->self, err);
+		st = hn_model_declare(
+			&run->model, run->architecture->vt, run->architecture->self, err);
 	return st ? st : hn_vocabulary_open(&run->tokenizer, &run->model, err);
 }
 
@@ -253,8 +256,8 @@ stage_backend(struct hn_run *run, const struct hn_config_check *check, struct ho
 		st = open_backend(run, last, NULL, &run->fallback, err);
 	run->compute = choose_compute(run);
 	if (!st && run->compute == HONE_DTYPE_F64 && run->fallback)
-		st = hone_fail(err, HONE_ECONFIG, "[train] compute = f64 needs [run] backend = %s",
-			last);
+		st = hone_fail(
+			err, HONE_ECONFIG, "[train] compute = f64 needs [run] backend = %s", last);
 	return st;
 }
 
@@ -268,8 +271,8 @@ resolve(void *ctx, const struct hone_option *option, const char *text, const voi
 	const struct hone_site_set *set = NULL;
 	const struct hone_site_map *map = NULL;
 	enum hone_status st = option->type == HONE_OPTION_SITES
-	                              ? hn_sites_resolve(&run->model, text, &set, err)
-	                              : hn_site_map_resolve(&run->model, text, &map, err);
+		? hn_sites_resolve(&run->model, text, &set, err)
+		: hn_site_map_resolve(&run->model, text, &map, err);
 
 	*out = option->type == HONE_OPTION_SITES ? (const void *)set : (const void *)map;
 	return st;
@@ -330,11 +333,10 @@ stage_declare(struct hn_run *run, struct hn_config_check *check, struct hone_err
 		return declare_adapters(run, check, err);
 	if (objectives->n == 0)
 		return hone_fail(err, HONE_ECONFIG, "[run] objective is empty: name one");
-	st = create_instance(run, check, HONE_ROLE_OBJECTIVE, objectives->items[0], 0,
-		&run->objective, err);
+	st = create_instance(
+		run, check, HONE_ROLE_OBJECTIVE, objectives->items[0], 0, &run->objective, err);
 	if (!st)
-		st = hn_layout_collect(
-			&run->layout, run->objective->vt, run->objective->self, err);
+		st = hn_layout_collect(&run->layout, run->objective->vt, run->objective->self, err);
 	return st ? st : declare_adapters(run, check, err);
 }
 

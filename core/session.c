@@ -69,16 +69,16 @@ open_eval_split(struct hn_session *s, struct hone_error *err)
 	const int64_t window = s->run->options.eval.per_device_eval_batch_size;
 	const char *name = s->want.split ? s->want.split : "validation";
 	const char *path = hn_streq(name, "validation") ? data->validation
-	                   : hn_streq(name, "test")     ? data->test
-	                   : hn_streq(name, "train")    ? data->train
-	                                                : NULL;
+		: hn_streq(name, "test")                ? data->test
+		: hn_streq(name, "train")               ? data->train
+							: NULL;
 
 	if (!hn_streq(name, "validation") && !hn_streq(name, "test") && !hn_streq(name, "train"))
-		return hone_fail(err, HONE_EUSAGE,
-			"--split '%s' is none of train, validation, test", name);
+		return hone_fail(
+			err, HONE_EUSAGE, "--split '%s' is none of train, validation, test", name);
 	if (!path && hn_streq(name, "validation") && data->validation_split > 0.0)
-		return open_split(s, &s->eval, name, data->train, HN_PART_VALIDATION, window, false,
-			err);
+		return open_split(
+			s, &s->eval, name, data->train, HN_PART_VALIDATION, window, false, err);
 	if (!path)
 		return s->want.split ? fail_no_split(name, err) : HONE_OK;
 	return open_split(s, &s->eval, name, path,
@@ -126,8 +126,8 @@ open_window(struct hn_session *s, struct hn_split *split, struct hone_error *err
 		.objective_section = run->objective->section,
 		.seed = (uint64_t)run->options.run.seed,
 		.max_length = run->options.data.max_length,
-		.max_examples = split->order.window < split->order.n ? split->order.window
-								     : split->order.n,
+		.max_examples =
+			split->order.window < split->order.n ? split->order.window : split->order.n,
 		.micro_batch_tokens = s->micro_batch_tokens,
 		.vocab = hn_model_site_at(&run->model, "embed.token", -1)->pub.in_features};
 
@@ -146,7 +146,8 @@ add_train_programs(struct hn_session *s, struct hone_error *err)
 		return st;
 	s->n_steps = hn_order_steps(&s->train.order, t->num_train_epochs, t->max_steps);
 	s->schedule = hn_schedule_make(t, s->n_steps);
-	s->adamw = (struct hn_adamw){t->adam_beta1, t->adam_beta2, t->adam_epsilon, t->weight_decay};
+	s->adamw =
+		(struct hn_adamw){t->adam_beta1, t->adam_beta2, t->adam_epsilon, t->weight_decay};
 	request.capacity = hn_window_capacity(&s->train.window);
 	st = hn_step_create(&s->step, &s->engine, &request, &s->adamw, s->chunk_rows, err);
 	return st;
@@ -206,8 +207,7 @@ hn_session_allocate(struct hn_session *session, struct hone_error *err)
 		hn_binding_init(
 			&session->train.binding, &session->train.window, &session->step.train);
 	if (session->eval.is_open)
-		hn_binding_init(
-			&session->eval.binding, &session->eval.window, &session->evaluate);
+		hn_binding_init(&session->eval.binding, &session->eval.window, &session->evaluate);
 	return HONE_OK;
 }
 
@@ -293,9 +293,9 @@ hn_session_step(struct hn_session *session, int64_t number, struct hn_step_outco
 	if (st)
 		return st;
 	for (uint32_t i = 0; i < step->result.n_terms; i++)
-		outcome->loss += weights[i] > 0.0 ? step->result.terms[i].coefficient *
-		                                            step->sums[i] / weights[i]
-		                                  : 0.0;
+		outcome->loss += weights[i] > 0.0
+			? step->result.terms[i].coefficient * step->sums[i] / weights[i]
+			: 0.0;
 	outcome->tokens = window_tokens(window);
 	outcome->supervised = (int64_t)weights[0];
 	outcome->rate = hn_schedule_rate(&session->schedule, number);
@@ -367,7 +367,8 @@ hn_session_evaluate(struct hn_session *session, struct hn_eval_line *line, struc
 		st = emit_step(split, i, err);
 		if (!st)
 			st = add_window(session, &sums, err);
-		hn_log_progress(session->run->log, "%s %" PRId64 "/%" PRId64, split->name, i + 1, n);
+		hn_log_progress(
+			session->run->log, "%s %" PRId64 "/%" PRId64, split->name, i + 1, n);
 	}
 	hn_log_progress_end(session->run->log);
 	for (uint32_t i = 0; i < session->eval_result.n_terms; i++) {
@@ -382,8 +383,8 @@ hn_session_evaluate(struct hn_session *session, struct hn_eval_line *line, struc
 	line->num_tokens = (int64_t)sums.weight[0];
 	line->perplexity = exp(line->loss);
 	if (!st && !hn_is_finite(line->loss))
-		st = hone_fail(err, HONE_ENOTFINITE, "the loss on the %s data is not finite",
-			split->name);
+		st = hone_fail(
+			err, HONE_ENOTFINITE, "the loss on the %s data is not finite", split->name);
 	return st;
 }
 
@@ -418,8 +419,8 @@ split_banner(struct hn_log *log, const struct hn_split *split)
 			"learned",
 			split->name, r->straddles);
 	if (r->lost_bytes)
-		hn_log_warn(log, "%s: %" PRId64 " bytes have no token and were left out", split->name,
-			r->lost_bytes);
+		hn_log_warn(log, "%s: %" PRId64 " bytes have no token and were left out",
+			split->name, r->lost_bytes);
 }
 
 void

@@ -42,8 +42,8 @@ struct hn_session {
 	struct hn_schedule_plan schedule;
 	struct hn_adamw adamw;
 	struct hn_engine engine;
-	struct hn_step step;         /* when want.trains */
-	struct hn_program evaluate;  /* when eval.is_open */
+	struct hn_step step;        /* when want.trains */
+	struct hn_program evaluate; /* when eval.is_open */
 	struct hn_build_result eval_result;
 	double start_s; /* of the session, on the monotonic clock */
 };

@@ -88,8 +88,8 @@ struct hn_run_request hn_context_request(const struct hn_context *context);
 /* A flag's text as a whole number or a number; absent = `otherwise`. */
 enum hone_status hn_flag_i64(const char *text, const char *flag, int64_t otherwise, int64_t min,
 	int64_t *out, struct hone_error *err);
-enum hone_status hn_flag_f64(const char *text, const char *flag, double otherwise, double *out,
-	struct hone_error *err);
+enum hone_status hn_flag_f64(
+	const char *text, const char *flag, double otherwise, double *out, struct hone_error *err);
 
 #define HN_ARG(member) offsetof(struct hn_args, member)
 

@@ -92,7 +92,7 @@ plan_answers(struct evaluation *e, struct hone_error *err)
 	if (!st)
 		st = ask_all(e, err);
 	return st ? st
-	          : hn_answers_plan(&e->answers, &e->session.engine, &request,
+		  : hn_answers_plan(&e->answers, &e->session.engine, &request,
 			    e->run->options.generate.max_new_tokens, limit, err);
 }
 
@@ -103,8 +103,7 @@ on_done(void *ctx, int64_t asked, struct hone_error *err)
 
 	(void)asked;
 	(void)err;
-	hn_log_progress(
-		e->context->log, "answers %" PRId64 "/%" PRId64, ++e->n_done, e->answers.n);
+	hn_log_progress(e->context->log, "answers %" PRId64 "/%" PRId64, ++e->n_done, e->answers.n);
 	return HONE_OK;
 }
 
@@ -120,8 +119,7 @@ answer_all(struct evaluation *e, struct hn_eval_line *line, struct hone_error *e
 
 	hn_log_progress_end(e->context->log);
 	for (size_t i = 0; i < e->n_references && !st; i++)
-		pairs[i] = (struct hn_generated){
-			{e->references[i].text, e->references[i].len},
+		pairs[i] = (struct hn_generated){{e->references[i].text, e->references[i].len},
 			{e->answers.asked[i].text.text, e->answers.asked[i].text.len}};
 	if (!st) {
 		hn_eval_generated(pairs, (int64_t)e->n_references, &metrics);

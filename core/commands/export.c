@@ -36,7 +36,7 @@ write_result(const struct hn_context *context, const struct hn_result *result,
 	if (result->without_adapters)
 		of.n_adapters = 0;
 	st = is_model ? hn_export_model(&of, args->to, dtype, NULL, err)
-	              : hn_export_adapter(&of, args->to, NULL, err);
+		      : hn_export_adapter(&of, args->to, NULL, err);
 	if (!st)
 		hn_str_printf(context->out, "%s: %s\n", args->to,
 			is_model ? "a model, read back and compared"
@@ -57,8 +57,8 @@ run_export(const struct hn_context *context, struct hone_error *err)
 		return hone_fail(err, HONE_EUSAGE, "hone export needs --to DIR");
 	st = hn_result_open(&result, &run, &request, context->args->base, err);
 	if (!st) {
-		hn_engine_init(&engine, &run.model, &run.params, run.devices, run.n_devices,
-			run.compute);
+		hn_engine_init(
+			&engine, &run.model, &run.params, run.devices, run.n_devices, run.compute);
 		st = hn_engine_allocate(&engine, err);
 	}
 	if (!st)
@@ -75,7 +75,8 @@ static const struct hn_flag flags[] = {
 	{"--to", HN_FLAG_TEXT, HN_ARG(to), "DIR", "where to write"},
 	{"--merge", HN_FLAG_BOOL, HN_ARG(merge), NULL,
 		"merge the adapter into the weights: a model folder for transformers"},
-	{"--dtype", HN_FLAG_TEXT, HN_ARG(dtype), "TYPE", "f32 or bf16; default: as the base is stored"},
+	{"--dtype", HN_FLAG_TEXT, HN_ARG(dtype), "TYPE",
+		"f32 or bf16; default: as the base is stored"},
 	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "export the base model, without the result"},
 };
 

@@ -15,7 +15,8 @@ run_version(const struct hn_context *context, struct hone_error *err)
 	(void)err;
 	if (context->args->json)
 		hn_str_printf(context->out,
-			"{\"schema\": \"hone.version/1\", \"version\": \"%s\", \"abi\": \"%d.%d\"}\n",
+			"{\"schema\": \"hone.version/1\", \"version\": \"%s\", \"abi\": "
+			"\"%d.%d\"}\n",
 			HONE_VERSION, HONE_ABI_MAJOR, HONE_ABI_MINOR);
 	else
 		hn_str_printf(context->out, "hone %s, plugin ABI %d.%d\n", HONE_VERSION,
@@ -64,9 +65,10 @@ put_plugins_json(struct hn_str *out, const struct hn_registry *registry)
 		if (report->entries[i].state != HN_PLUGIN_REFUSED)
 			continue;
 		hn_str_puts(out, n++ ? ", {" : "{");
-		put_json_pair(out, "path", report->entries[i].path ? report->entries[i].path : "", ", ");
-		put_json_pair(out, "reason", report->entries[i].reason ? report->entries[i].reason : "",
-			"}");
+		put_json_pair(
+			out, "path", report->entries[i].path ? report->entries[i].path : "", ", ");
+		put_json_pair(out, "reason",
+			report->entries[i].reason ? report->entries[i].reason : "", "}");
 	}
 	hn_str_puts(out, "]}\n");
 }
@@ -79,7 +81,8 @@ put_plugins_text(struct hn_str *out, const struct hn_registry *registry)
 
 	for (size_t i = 0; (found = hn_registry_at(registry, NULL, i)); i++)
 		hn_str_printf(out, "%-16s %-12s %s\n", role_word(found->factory->role),
-			found->factory->name, found->factory->summary ? found->factory->summary : "");
+			found->factory->name,
+			found->factory->summary ? found->factory->summary : "");
 	for (size_t i = 0; i < report->n; i++)
 		if (report->entries[i].state == HN_PLUGIN_REFUSED)
 			hn_str_printf(out, "refused: %s: %s\n",
@@ -119,8 +122,8 @@ run_explain(const struct hn_context *context, struct hone_error *err)
 	if (!st) {
 		tables = hn_registry_tables(run.registry, &n);
 		st = context->args->json
-		             ? hn_explain_json(tables, n, context->args->path, context->out, err)
-		             : hn_explain(tables, n, context->args->path, context->out, err);
+			? hn_explain_json(tables, n, context->args->path, context->out, err)
+			: hn_explain(tables, n, context->args->path, context->out, err);
 	}
 	hn_run_close(&run);
 	return st;

@@ -15,12 +15,13 @@
 
 enum { MAX_FILE = 1 << 30 };
 
-static enum hone_status feed_json(struct hn_bpe_trainer *trainer, const json_t *value, int depth,
-	struct hone_error *err);
+static enum hone_status feed_json(
+	struct hn_bpe_trainer *trainer, const json_t *value, int depth, struct hone_error *err);
 
 /* Feeds every string inside a JSON value. */
 static enum hone_status
-feed_members(struct hn_bpe_trainer *trainer, const json_t *object, int depth, struct hone_error *err)
+feed_members(
+	struct hn_bpe_trainer *trainer, const json_t *object, int depth, struct hone_error *err)
 {
 	const char *key;
 	json_t *member;
@@ -136,13 +137,15 @@ run_tokenizer(const struct hn_context *context, struct hone_error *err)
 			"hone tokenizer needs --train FILE..., --vocab-size N and --to DIR");
 	st = hn_flag_i64(args->vocab_size, "--vocab-size", 0, 260, &vocab_size, err);
 	if (!st && vocab_size > (1 << 24))
-		st = hone_fail(err, HONE_EUSAGE, "--vocab-size %s is above 16777216", args->vocab_size);
+		st = hone_fail(
+			err, HONE_EUSAGE, "--vocab-size %s is above 16777216", args->vocab_size);
 	return st ? st : train(context, vocab_size, err);
 }
 
 static const struct hn_flag flags[] = {
 	{"--train", HN_FLAG_MANY, HN_ARG(train), "FILE...", "text files, or .jsonl files"},
-	{"--vocab-size", HN_FLAG_TEXT, HN_ARG(vocab_size), "N", "tokens to learn, special ones included"},
+	{"--vocab-size", HN_FLAG_TEXT, HN_ARG(vocab_size), "N",
+		"tokens to learn, special ones included"},
 	{"--to", HN_FLAG_TEXT, HN_ARG(to), "DIR", "folder for tokenizer.json"},
 };
 

@@ -59,7 +59,7 @@ struct hn_config_table {
 struct hn_config_section {
 	const char *name;            /* "lora.second" */
 	const char *type, *instance; /* "lora", "second" or NULL */
-	struct hn_ini_place at;          /* line 0: given by --set, or absent and read all the same */
+	struct hn_ini_place at;      /* line 0: given by --set, or absent and read all the same */
 	bool is_given, is_used;      /* by a layer; by hn_config_read or hn_config_use */
 	const struct hn_config_table *table; /* after hn_config_read */
 	uint32_t *values;                    /* indices into the configuration's values */

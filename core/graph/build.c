@@ -47,8 +47,9 @@ param_node(const struct hn_at *at, const struct hn_param *param)
 {
 	const bool trains = at->pub.view->has_gradient && (param->spec.flags & HONE_PARAM_TRAIN);
 
-	return hn_graph_param(at->builder->graph, (uint32_t)(param - at->builder->request->params->list),
-		param->spec.rank, param->spec.dim, trains);
+	return hn_graph_param(at->builder->graph,
+		(uint32_t)(param - at->builder->request->params->list), param->spec.rank,
+		param->spec.dim, trains);
 }
 
 static const struct hn_param *
@@ -57,8 +58,7 @@ overlay_of(const struct hn_at *at, const struct hn_site *site, int32_t slot)
 	const struct hn_build_request *request = at->builder->request;
 
 	for (uint32_t i = 0; at->has_adapters && i < request->n_adapters; i++) {
-		const struct hn_param *param =
-			hn_params_overlay(request->params, i, site, slot);
+		const struct hn_param *param = hn_params_overlay(request->params, i, site, slot);
 
 		if (param)
 			return param;
@@ -191,8 +191,8 @@ build_product(const struct hone_build *at, const struct hone_site *site, hone_no
 }
 
 static hone_node
-build_embed(
-	const struct hone_build *at, const struct hone_site *site, hone_stream stream, hone_node ids)
+build_embed(const struct hone_build *at, const struct hone_site *site, hone_stream stream,
+	hone_node ids)
 {
 	(void)stream;
 	enter(at, site);
@@ -352,8 +352,8 @@ build_param(const struct hone_build *at, const struct hone_site *site, const cha
 		hn_graph_fail(b->graph, HONE_EPLUGIN, "param('%s') outside a hook", name);
 		return hone_node_none();
 	}
-	param = hn_params_find(b->request->params,
-		b->request->adapters[here->instance].section, site, name);
+	param = hn_params_find(
+		b->request->params, b->request->adapters[here->instance].section, site, name);
 	if (!param) {
 		hn_graph_fail(b->graph, HONE_EPLUGIN, "%s: parameter '%s' was not declared at %s",
 			b->request->adapters[here->instance].section, name,
@@ -395,8 +395,8 @@ hn_build_merge(const struct hn_build_request *request, const struct hn_site *sit
 	const struct hone_view view = {
 		.struct_size = sizeof view, .name = "policy", .model = request->model->name};
 	struct hn_builder b = {.request = request, .graph = graph};
-	struct hn_at at = {.pub = {sizeof at.pub, 0, &graph->base, &view, &request->model->base,
-				   &hn_build_vt},
+	struct hn_at at = {
+		.pub = {sizeof at.pub, 0, &graph->base, &view, &request->model->base, &hn_build_vt},
 		.builder = &b,
 		.instance = HN_NO_INSTANCE,
 		.has_adapters = true};
@@ -489,8 +489,8 @@ hn_build_norm(const struct hn_params *params, int32_t compute, struct hn_graph *
 			continue;
 		graph->where = param->key;
 		square = hone_node_make(&graph->base, HONE_OP_SUM_SQUARES,
-			leaf_of(graph, HN_LEAF_GRAD, i, param), hone_node_none(),
-			hone_node_none(), NULL, 0);
+			leaf_of(graph, HN_LEAF_GRAD, i, param), hone_node_none(), hone_node_none(),
+			NULL, 0);
 		sum = sum.id ? hone_add(&graph->base, sum, square) : square;
 	}
 	if (sum.id)

@@ -121,8 +121,8 @@ enum hone_status hn_build(const struct hn_build_request *request, struct hn_grap
 
 /* A graph that merges the adapters into one site's weight: output "weight" [O,I] f32, and
  * "bias" where one is made.  HONE_EUNSUPPORTED names the adapter that cannot. */
-enum hone_status hn_build_merge(const struct hn_build_request *request,
-	const struct hn_site *site, struct hn_graph *graph, struct hone_error *err);
+enum hone_status hn_build_merge(const struct hn_build_request *request, const struct hn_site *site,
+	struct hn_graph *graph, struct hone_error *err);
 
 /* The update of all trained parameters: column "step.hyper" f32 [4] feeds every AdamW. */
 struct hn_adamw {

@@ -58,8 +58,8 @@ hone_stream hn_build_stream(const struct hone_build *at, const char *name);
 hone_node hn_build_column(const struct hone_build *at, hone_stream stream, const char *name);
 hone_node hn_build_select(
 	const struct hone_build *at, hone_stream stream, const char *selection, hone_node x);
-hone_node hn_build_selected(const struct hone_build *at, hone_stream stream,
-	const char *selection, const char *column);
+hone_node hn_build_selected(
+	const struct hone_build *at, hone_stream stream, const char *selection, const char *column);
 hone_node hn_build_head(const struct hone_build *at, const char *kind, hone_node rows);
 hone_node hn_build_offsets(const struct hone_build *at, hone_stream stream);
 

@@ -157,8 +157,7 @@ hn_build_column(const struct hone_build *at, hone_stream stream, const char *nam
 }
 
 hone_node
-hn_build_select(
-	const struct hone_build *at, hone_stream stream, const char *selection, hone_node x)
+hn_build_select(const struct hone_build *at, hone_stream stream, const char *selection, hone_node x)
 {
 	struct hn_builder *b = state_of(at)->builder;
 	const struct hn_stream_state *s = stream_state(b, stream);
@@ -172,13 +171,13 @@ hn_build_select(
 			b->graph->spaces[hn_graph_value(b->graph, x.id)->space].name);
 		return hone_node_none();
 	}
-	return hone_gather_rows(&b->graph->base, x,
-		column(b, sel->prefix, "index", HONE_DTYPE_I32, sel->space, 0));
+	return hone_gather_rows(
+		&b->graph->base, x, column(b, sel->prefix, "index", HONE_DTYPE_I32, sel->space, 0));
 }
 
 hone_node
-hn_build_selected(const struct hone_build *at, hone_stream stream, const char *selection,
-	const char *name)
+hn_build_selected(
+	const struct hone_build *at, hone_stream stream, const char *selection, const char *name)
 {
 	struct hn_builder *b = state_of(at)->builder;
 	const struct hn_stream_state *s = stream_state(b, stream);
@@ -189,8 +188,8 @@ hn_build_selected(const struct hone_build *at, hone_stream stream, const char *s
 		return hone_node_none();
 	if (decl->scope != HONE_PER_ROW) {
 		hn_graph_fail(b->graph, HONE_EPLUGIN,
-			"column '%s' is not per row: it cannot be read through selection '%s'", name,
-			selection);
+			"column '%s' is not per row: it cannot be read through selection '%s'",
+			name, selection);
 		return hone_node_none();
 	}
 	return column(b, sel->prefix, name, decl->dtype, sel->space, 0);
@@ -232,8 +231,8 @@ build_body(struct hn_builder *b, struct hn_at *at, hone_stream stream)
 	const struct hn_model *model = b->request->model;
 	struct hone_error err = {0};
 	hone_node hidden = {0};
-	const enum hone_status st =
-		model->architecture->body(model->architecture_self, &at->pub, stream, &hidden, &err);
+	const enum hone_status st = model->architecture->body(
+		model->architecture_self, &at->pub, stream, &hidden, &err);
 
 	b->graph->where = NULL;
 	b->graph->group = 0;
@@ -262,8 +261,8 @@ add_term(struct hn_builder *b, const char *name, hone_node sum, const char *stre
 			"term '%s' is no sum: it has %" PRId64 " values of rows '%s'", name,
 			hn_value_elems(value), b->graph->spaces[value->space].name);
 	b->terms = hn_grow(b->terms, &b->cap_terms, b->n_terms + 1u, sizeof *b->terms);
-	b->term_nodes = hn_grow(
-		b->term_nodes, &b->cap_term_nodes, b->n_terms + 1u, sizeof *b->term_nodes);
+	b->term_nodes =
+		hn_grow(b->term_nodes, &b->cap_term_nodes, b->n_terms + 1u, sizeof *b->term_nodes);
 	b->terms[b->n_terms] = (struct hn_term){hn_arena_strdup(&b->graph->arena, name),
 		hn_arena_strdup(&b->graph->arena, stream),
 		hn_arena_strdup(&b->graph->arena, weight), coefficient, is_metric};
@@ -361,8 +360,7 @@ make_at(struct hn_builder *b, const struct hone_view *view, uint32_t pass)
 				      .vt = &hn_build_vt},
 		.builder = b,
 		.instance = HN_NO_INSTANCE,
-		.has_adapters =
-			hn_streq(view->name, "policy") && !b->request->without_adapters};
+		.has_adapters = hn_streq(view->name, "policy") && !b->request->without_adapters};
 }
 
 static enum hone_status
@@ -394,7 +392,8 @@ differentiate(struct hn_builder *b, struct hone_error *err)
 	char name[128];
 
 	for (uint32_t i = 0; i < b->n_terms; i++) {
-		if (b->terms[i].is_metric || !hn_graph_value(b->graph, b->term_nodes[i].id)->needs_grad)
+		if (b->terms[i].is_metric ||
+			!hn_graph_value(b->graph, b->term_nodes[i].id)->needs_grad)
 			continue;
 		(void)snprintf(name, sizeof name, "step.inverse.%s", b->terms[i].name);
 		seeds[n++] = (struct hn_seed){b->term_nodes[i],
@@ -423,8 +422,8 @@ build_objective(struct hn_builder *b, struct hn_build_result *result, struct hon
 	if (!st)
 		st = hone_graph_status(&b->graph->base, err);
 	for (uint32_t i = 0; i < b->n_terms && !st; i++) {
-		(void)snprintf(name, sizeof name, "%s.%s", b->terms[i].is_metric ? "metric" : "term",
-			b->terms[i].name);
+		(void)snprintf(name, sizeof name, "%s.%s",
+			b->terms[i].is_metric ? "metric" : "term", b->terms[i].name);
 		hn_graph_output(b->graph, b->term_nodes[i], name);
 	}
 	if (!st && b->request->mode == HN_BUILD_TRAIN)
@@ -471,8 +470,8 @@ hn_build(const struct hn_build_request *request, struct hn_graph *graph,
 	graph->recomputes_cheap = request->mode == HN_BUILD_TRAIN;
 	make_streams(&b);
 	st = request->mode == HN_BUILD_TRAIN || request->mode == HN_BUILD_EVAL
-	             ? build_objective(&b, result, err)
-	             : build_logits(&b, err);
+		? build_objective(&b, result, err)
+		: build_logits(&b, err);
 	free(b.terms);
 	free(b.term_nodes);
 	if (st && err && !err->status)

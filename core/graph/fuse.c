@@ -37,14 +37,14 @@ is_plain_product(const struct hn_graph *graph, uint32_t value, const uint32_t *r
 	const struct hone_attr_matmul *attr = node->attr;
 
 	return !node->leaf && node->op == HONE_OP_MATMUL && node->n_in == 2 &&
-	       attr->form != HONE_MATMUL_TN && readers[value] == 1;
+		attr->form != HONE_MATMUL_TN && readers[value] == 1;
 }
 
 static bool
 same_shape(const struct hn_value *a, const struct hn_value *b)
 {
 	return a->space == b->space && a->rank == 2 && b->rank == 2 && a->dim[0] == b->dim[0] &&
-	       a->dim[1] == b->dim[1] && a->dtype == b->dtype;
+		a->dim[1] == b->dim[1] && a->dtype == b->dtype;
 }
 
 /* The first product of a chain of products that add to each other, each read by the next
@@ -55,7 +55,8 @@ chain_begin(const struct hn_graph *graph, uint32_t value, const uint32_t *reader
 	const struct hn_node *node = &graph->nodes[graph->values[value].node];
 	uint32_t begin = 0;
 
-	while (!node->leaf && node->op == HONE_OP_MATMUL && node->n_in == 3 && readers[value] == 1) {
+	while (!node->leaf && node->op == HONE_OP_MATMUL && node->n_in == 3 &&
+		readers[value] == 1) {
 		value = node->in[2];
 		if (is_plain_product(graph, value, readers))
 			begin = graph->values[value].node;
@@ -109,7 +110,8 @@ foldable(const struct hn_graph *graph, const struct hn_node *add, const uint32_t
 	/* The later product, so that the other operand is there when it runs. */
 	for (int side = 1; side >= 0; side--)
 		if (is_plain_product(graph, add->in[side], readers) &&
-			(graph->values[add->in[side]].node > graph->values[add->in[1 - side]].node ||
+			(graph->values[add->in[side]].node >
+					graph->values[add->in[1 - side]].node ||
 				!is_plain_product(graph, add->in[1 - side], readers)))
 			return side;
 	return -1;

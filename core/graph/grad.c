@@ -40,8 +40,8 @@ recomputed(struct backward *b, uint32_t value)
 	for (uint32_t i = 0; i < node.n_in; i++)
 		in[i].id = recomputed(b, node.in[i]);
 	graph->in_clone = true;
-	(void)graph->base.vt->node(&graph->base, node.op, node.n_in, in, node.attr, node.attr_size,
-		node.n_out, out);
+	(void)graph->base.vt->node(
+		&graph->base, node.op, node.n_in, in, node.attr, node.attr_size, node.n_out, out);
 	graph->in_clone = false;
 	for (uint32_t i = 0; i < node.n_out; i++)
 		b->clone[node.first_out + i] = out[i].id;

@@ -28,8 +28,7 @@ hn_graph_fail(struct hn_graph *graph, enum hone_status status, const char *fmt, 
 	(void)vsnprintf(graph->error.text, sizeof graph->error.text, fmt, args);
 	va_end(args);
 	if (graph->where)
-		(void)snprintf(
-			graph->error.place, sizeof graph->error.place, "%s", graph->where);
+		(void)snprintf(graph->error.place, sizeof graph->error.place, "%s", graph->where);
 }
 
 static uint32_t
@@ -68,17 +67,16 @@ add_node(struct hn_graph *graph, const struct hn_node *node, const struct hn_val
 	const uint32_t id = graph->n_nodes;
 	struct hn_node *new;
 
-	graph->nodes = hn_grow(
-		graph->nodes, &graph->cap_nodes, graph->n_nodes + 1u, sizeof *graph->nodes);
+	graph->nodes =
+		hn_grow(graph->nodes, &graph->cap_nodes, graph->n_nodes + 1u, sizeof *graph->nodes);
 	new = &graph->nodes[graph->n_nodes++];
 	*new = *node;
-	new->attr = node->attr_size
-	                    ? hn_arena_copy(&graph->arena, node->attr, node->attr_size)
-	                    : NULL;
+	new->attr =
+		node->attr_size ? hn_arena_copy(&graph->arena, node->attr, node->attr_size) : NULL;
 	new->name = graph->where;
-	new->group = graph->recomputes_cheap && !graph->in_backward && is_cheap(node, out)
-	                     ? HN_GROUP_CHEAP
-	                     : graph->group;
+	new->group = graph->recomputes_cheap && !graph->in_backward &&is_cheap(node, out)
+		? HN_GROUP_CHEAP
+		: graph->group;
 	new->is_backward = graph->in_backward;
 	new->is_clone = graph->in_clone;
 	new->first_out = graph->n_values;
@@ -114,7 +112,8 @@ find_or_add(struct hn_graph *graph, const struct hn_node *node, const struct hn_
 	bool is_pure)
 {
 	uint8_t key[2048];
-	const size_t n = is_pure && !graph->in_clone ? equality_key(graph, node, key, sizeof key) : 0;
+	const size_t n =
+		is_pure && !graph->in_clone ? equality_key(graph, node, key, sizeof key) : 0;
 	const uint64_t *found;
 	uint32_t id;
 
@@ -129,8 +128,8 @@ find_or_add(struct hn_graph *graph, const struct hn_node *node, const struct hn_
 /* ---- the table of functions that plugins see ---- */
 
 static bool
-collect_operands(struct hn_graph *graph, const struct hn_op *op, uint32_t n_in,
-	const hone_node *in, struct hn_infer *infer, struct hn_node *node)
+collect_operands(struct hn_graph *graph, const struct hn_op *op, uint32_t n_in, const hone_node *in,
+	struct hn_infer *infer, struct hn_node *node)
 {
 	if (n_in < op->min_in || n_in > op->max_in) {
 		hn_graph_fail(graph, HONE_EBUG, "%s takes %u to %u operands, not %u", op->name,
@@ -181,8 +180,9 @@ graph_node(struct hone_graph *g, uint32_t op_id, uint32_t n_in, const hone_node 
 		return HONE_EBUG;
 	}
 	if (attr_size != op->attr_size || (op->n_out && n_out != op->n_out)) {
-		hn_graph_fail(graph, HONE_EBUG, "%s: attributes of %u bytes and %u results, not %u and %u",
-			op->name, attr_size, n_out, op->attr_size, op->n_out);
+		hn_graph_fail(graph, HONE_EBUG,
+			"%s: attributes of %u bytes and %u results, not %u and %u", op->name,
+			attr_size, n_out, op->attr_size, op->n_out);
 		return HONE_EBUG;
 	}
 	if (!collect_operands(graph, op, n_in, in, &infer, &node))
@@ -233,8 +233,8 @@ graph_constant(
 	}
 	memcpy(probe.dim, dim, rank * sizeof *dim);
 	n_bytes = (uint64_t)(hn_value_elems(&probe) * hone_dtype_bytes(dtype));
-	graph->constants = hn_grow(graph->constants, &graph->cap_constants,
-		graph->n_constants + 1u, sizeof *graph->constants);
+	graph->constants = hn_grow(graph->constants, &graph->cap_constants, graph->n_constants + 1u,
+		sizeof *graph->constants);
 	graph->constants[graph->n_constants].bytes = hn_arena_copy(&graph->arena, data, n_bytes);
 	graph->constants[graph->n_constants].n_bytes = n_bytes;
 	return hn_graph_leaf(graph, HN_LEAF_CONST, graph->n_constants++, dtype, 0, rank, dim);
@@ -347,8 +347,7 @@ hn_graph_space(struct hn_graph *graph, const char *name, int64_t capacity)
 {
 	graph->spaces = hn_grow(
 		graph->spaces, &graph->cap_spaces, graph->n_spaces + 1u, sizeof *graph->spaces);
-	graph->spaces[graph->n_spaces] =
-		(struct hn_space){
+	graph->spaces[graph->n_spaces] = (struct hn_space){
 		.name = hn_arena_strdup(&graph->arena, name), .capacity = capacity};
 	return graph->n_spaces++;
 }
@@ -406,10 +405,11 @@ hn_graph_weight(struct hn_graph *graph, uint32_t index, uint32_t rank, const int
 }
 
 hone_node
-hn_graph_param(struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim,
-	bool needs_grad)
+hn_graph_param(
+	struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim, bool needs_grad)
 {
-	const uint32_t flag = needs_grad; /* one leaf per use: a view without gradient has its own */
+	const uint32_t flag =
+		needs_grad; /* one leaf per use: a view without gradient has its own */
 	struct hn_node node = {.leaf = HN_LEAF_PARAM,
 		.leaf_index = index,
 		.n_out = 1,

@@ -39,7 +39,7 @@ struct hn_space {
 	const char *name;
 	int64_t capacity;
 	uint32_t segments, rows; /* of offsets: its segments, and the rows that they cut */
-	bool is_chunked;   /* ops over its rows run in row chunks */
+	bool is_chunked;         /* ops over its rows run in row chunks */
 };
 
 struct hn_value {
@@ -60,9 +60,9 @@ struct hn_node {
 	uint32_t attr_size;
 	int32_t leaf; /* enum hn_leaf */
 	uint32_t leaf_index;
-	uint32_t group;    /* recomputed together with these; 0 = kept */
-	bool is_backward;  /* made by differentiation */
-	bool is_clone;     /* a recomputation: never merged with its original */
+	uint32_t group;   /* recomputed together with these; 0 = kept */
+	bool is_backward; /* made by differentiation */
+	bool is_clone;    /* a recomputation: never merged with its original */
 	bool stops_gradient;
 	const char *name; /* where it comes from: "model.layers.0.mlp.up_proj", for reports */
 };
@@ -91,16 +91,16 @@ struct hn_state {
 /* An output that outlives the submission. */
 struct hn_output {
 	uint32_t value;
-	int32_t leaf;        /* GRAD, STATE, PARAM, MOMENT1/2: stored there; NONE: read by name */
+	int32_t leaf; /* GRAD, STATE, PARAM, MOMENT1/2: stored there; NONE: read by name */
 	uint32_t leaf_index;
-	bool accumulates;    /* added to what is there */
+	bool accumulates; /* added to what is there */
 	const char *name;
 };
 
 struct hn_graph {
 	struct hone_graph base; /* first: a plugin's struct hone_graph * is this */
 	struct hn_arena arena;
-	int32_t compute, stat;  /* enum hone_dtype */
+	int32_t compute, stat; /* enum hone_dtype */
 
 	struct hn_space *spaces; /* [0] is "static" */
 	uint32_t n_spaces;
@@ -128,7 +128,7 @@ struct hn_graph {
 	const char *where;     /* name given to new nodes; borrowed from the model */
 	uint32_t group;        /* group given to new nodes */
 	bool in_backward, in_clone;
-	bool recomputes_cheap; /* norms and elementwise results are made again in the backward */
+	bool recomputes_cheap;   /* norms and elementwise results are made again in the backward */
 	struct hone_error error; /* the first; status 0 = none */
 };
 
@@ -144,8 +144,8 @@ hone_node hn_graph_column(struct hn_graph *graph, const char *name, int32_t dtyp
 	uint32_t rank, const int64_t *dim);
 hone_node hn_graph_weight(
 	struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim);
-hone_node hn_graph_param(struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim,
-	bool needs_grad);
+hone_node hn_graph_param(
+	struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim, bool needs_grad);
 hone_node hn_graph_leaf(struct hn_graph *graph, int32_t leaf, uint32_t index, int32_t dtype,
 	uint32_t space, uint32_t rank, const int64_t *dim);
 hone_node hn_graph_state(struct hn_graph *graph, const char *name, int32_t dtype, uint32_t space,
@@ -197,8 +197,8 @@ struct hn_op {
 	uint32_t attr_size;
 	uint32_t min_in, max_in, n_out; /* n_out 0 = asked for by the caller (attention_back) */
 	int32_t in_place;               /* operand whose memory output 0 may take, or -1 */
-	bool (*infer)(struct hn_infer *infer);       /* false after hn_infer_fail */
-	void (*backward)(struct hn_gradient *grad);  /* NULL = not differentiable */
+	bool (*infer)(struct hn_infer *infer);      /* false after hn_infer_fail */
+	void (*backward)(struct hn_gradient *grad); /* NULL = not differentiable */
 };
 
 enum hn_op_flags { HN_OP_ROW_LOCAL = 1, HN_OP_PURE = 2, HN_OP_ACCUMULATES = 4, HN_OP_RANDOM = 8 };
@@ -209,7 +209,8 @@ const struct hn_op *hn_op_find(uint32_t op);
 /* Reports a shape error with all operands; returns false. */
 HONE_PRINTF(2, 3) bool hn_infer_fail(struct hn_infer *infer, const char *fmt, ...);
 /* out[slot] = shape of `like` with a type. */
-void hn_infer_like(struct hn_infer *infer, uint32_t slot, const struct hn_value *like, int32_t dtype);
+void hn_infer_like(
+	struct hn_infer *infer, uint32_t slot, const struct hn_value *like, int32_t dtype);
 /* out[slot] = [rows of `rows` (its space too), cols]. */
 void hn_infer_rows(struct hn_infer *infer, uint32_t slot, const struct hn_value *rows, int64_t cols,
 	int32_t dtype);

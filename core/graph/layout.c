@@ -71,10 +71,9 @@ declare_selection(struct hone_declare *decl, const char *stream, const char *nam
 		return fail_no_stream("selection", name, stream, err);
 	layout->selections = hn_grow(layout->selections, &layout->cap_selections,
 		layout->n_selections + 1u, sizeof *layout->selections);
-	layout->selections[layout->n_selections++] =
-		(struct hn_decl_selection){hn_arena_strdup(&layout->arena, stream),
-			hn_arena_strdup(&layout->arena, name),
-			hn_arena_strdup(&layout->arena, column), value};
+	layout->selections[layout->n_selections++] = (struct hn_decl_selection){
+		hn_arena_strdup(&layout->arena, stream), hn_arena_strdup(&layout->arena, name),
+		hn_arena_strdup(&layout->arena, column), value};
 	return HONE_OK;
 }
 
@@ -86,12 +85,11 @@ declare_forward(struct hone_declare *decl, const char *name, const char *view, c
 
 	if (!has_stream(layout, stream))
 		return fail_no_stream("forward", name, stream, err);
-	layout->forwards = hn_grow(layout->forwards, &layout->cap_forwards,
-		layout->n_forwards + 1u, sizeof *layout->forwards);
-	layout->forwards[layout->n_forwards++] =
-		(struct hn_decl_forward){hn_arena_strdup(&layout->arena, name),
-			hn_arena_strdup(&layout->arena, view),
-			hn_arena_strdup(&layout->arena, stream), pass};
+	layout->forwards = hn_grow(layout->forwards, &layout->cap_forwards, layout->n_forwards + 1u,
+		sizeof *layout->forwards);
+	layout->forwards[layout->n_forwards++] = (struct hn_decl_forward){
+		hn_arena_strdup(&layout->arena, name), hn_arena_strdup(&layout->arena, view),
+		hn_arena_strdup(&layout->arena, stream), pass};
 	return HONE_OK;
 }
 

@@ -14,9 +14,9 @@
 struct order {
 	struct hn_program *program;
 	const struct hn_graph *graph;
-	bool *is_live;     /* by node */
-	uint32_t *unit;    /* by node: the chunked space it belongs to, 0 = alone */
-	uint8_t *state;    /* by node: 0 new, 1 on the stack, 2 emitted */
+	bool *is_live;         /* by node */
+	uint32_t *unit;        /* by node: the chunked space it belongs to, 0 = alone */
+	uint8_t *state;        /* by node: 0 new, 1 on the stack, 2 emitted */
 	uint8_t *region_state; /* by space */
 	bool has_cycle;
 	uint32_t cyclic_space;
@@ -95,18 +95,19 @@ find_regions(struct order *o)
 			graph->spaces[s].is_chunked = false;
 	for (uint32_t id = 1; id < graph->n_nodes; id++) {
 		const struct hn_node *node = &graph->nodes[id];
-		const uint32_t space = o->is_live[id] && !node->leaf ? touched_space(graph, node) : 0;
+		const uint32_t space =
+			o->is_live[id] && !node->leaf ? touched_space(graph, node) : 0;
 
-		if (space && (!runs_in_chunks(graph, node, space) ||
-				     needs_sum(graph, node, space))) {
+		if (space &&
+			(!runs_in_chunks(graph, node, space) || needs_sum(graph, node, space))) {
 			graph->spaces[space].is_chunked = false;
 			id = 0; /* its other nodes may touch a second space */
 		}
 	}
 	for (uint32_t id = 1; id < graph->n_nodes; id++)
 		o->unit[id] = o->is_live[id] && !graph->nodes[id].leaf
-		                      ? touched_space(graph, &graph->nodes[id])
-		                      : 0;
+			? touched_space(graph, &graph->nodes[id])
+			: 0;
 }
 
 static void emit_node(struct order *o, uint32_t id);

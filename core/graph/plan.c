@@ -24,9 +24,9 @@ struct life {
 struct plan {
 	struct hn_program *program;
 	const struct hn_graph *graph;
-	struct life *life; /* by value */
+	struct life *life;                    /* by value */
 	uint32_t *region_first, *region_last; /* by space */
-	bool *is_read; /* by value: an operand of a node that runs */
+	bool *is_read;                        /* by value: an operand of a node that runs */
 };
 
 bool
@@ -41,7 +41,7 @@ int64_t
 hn_program_rows(const struct hn_program *program, uint32_t value)
 {
 	return hn_program_is_inner(program, value) ? program->chunk_rows
-	                                           : program->graph.values[value].dim[0];
+						   : program->graph.values[value].dim[0];
 }
 
 const struct hn_output *
@@ -60,7 +60,7 @@ value_bytes(const struct hn_program *program, uint32_t value)
 {
 	const struct hn_value *v = &program->graph.values[value];
 	const uint64_t n = (uint64_t)(hn_program_rows(program, value) * hn_value_cols(v) *
-				      hone_dtype_bytes(v->dtype));
+		hone_dtype_bytes(v->dtype));
 
 	return (n + ALIGN - 1) / ALIGN * ALIGN;
 }

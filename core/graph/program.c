@@ -174,8 +174,8 @@ choose_device(struct hn_program *p, const struct hone_command *command, uint32_t
 			return HONE_OK;
 		}
 		if (d == 0 && !p->fallback_reason[0])
-			(void)snprintf(p->fallback_reason, sizeof p->fallback_reason, "%.200s",
-				why.text);
+			(void)snprintf(
+				p->fallback_reason, sizeof p->fallback_reason, "%.200s", why.text);
 	}
 	return hone_fail(err, HONE_EUNSUPPORTED, "no device runs %s at %s",
 		hn_op_find(command->op)->name, command->name);
@@ -215,7 +215,7 @@ hn_program_compile(struct hn_program *program, const struct hn_tables *tables,
 
 	for (uint32_t t = 0; t < program->n_order; t++)
 		n_operands += program->graph.nodes[program->order[t]].n_in +
-		              program->graph.nodes[program->order[t]].n_out;
+			program->graph.nodes[program->order[t]].n_out;
 	n_commands = program->n_order + count_extra_adds(program);
 	n_operands += 3 * (n_commands - program->n_order);
 	program->devices = devices;
@@ -252,8 +252,7 @@ make_columns(struct hn_program *p, struct hone_error *err)
 	if (!device->vt->buffer_import(
 		    device->device, p->columns, p->column_bytes, &p->column_buffer, NULL))
 		return HONE_OK;
-	return device->vt->buffer_create(
-		device->device, p->column_bytes, &p->column_buffer, err);
+	return device->vt->buffer_create(device->device, p->column_bytes, &p->column_buffer, err);
 }
 
 enum hone_status
@@ -274,7 +273,7 @@ hn_program_link(struct hn_program *program, const struct hn_tables *tables,
 
 		operand->offset = place->offset;
 		operand->buffer = place->kind == HN_MEMORY_COLUMNS ? program->column_buffer
-		                                                   : buffers[place->kind];
+								   : buffers[place->kind];
 		if (place->kind == HN_MEMORY_WEIGHTS) {
 			operand->buffer = tables->weights[place->weight].buffer;
 			operand->offset = tables->weights[place->weight].offset;
@@ -296,7 +295,7 @@ hn_program_column(const struct hn_program *program, const char *name)
 	for (uint32_t i = 0; i < program->graph.n_columns; i++)
 		if (hn_streq(program->graph.columns[i].name, name))
 			return program->columns +
-			       program->places[program->graph.columns[i].value].offset;
+				program->places[program->graph.columns[i].value].offset;
 	return NULL;
 }
 
@@ -374,8 +373,7 @@ run_region(struct hn_program *p, const struct hn_block *block, const struct hone
 
 	do { /* once for no rows, too: the sums must become 0 */
 		p->begin[block->space] = begin;
-		p->live[block->space] =
-			rows - begin < p->chunk_rows ? rows - begin : p->chunk_rows;
+		p->live[block->space] = rows - begin < p->chunk_rows ? rows - begin : p->chunk_rows;
 		if (begin == 0 || begin == p->chunk_rows)
 			mark_later_chunks(p, block, begin > 0);
 		st = submit_block(p, block, p->commands, run, err);
@@ -408,7 +406,7 @@ hn_program_run(struct hn_program *program, uint64_t seed, uint64_t step, struct 
 		const struct hn_block *block = &program->blocks[b];
 
 		st = block->space ? run_region(program, block, &run, err)
-		                  : submit_block(program, block, program->commands, &run, err);
+				  : submit_block(program, block, program->commands, &run, err);
 		if (!st && b + 1 < program->n_blocks &&
 			program->blocks[b + 1].device != block->device)
 			st = program->devices[block->device].vt->wait(

@@ -82,7 +82,7 @@ struct hn_program {
 	int64_t chunk_rows;
 	uint32_t *order; /* nodes in the order of execution */
 	uint32_t n_order;
-	uint32_t *unit_space; /* by position in order: chunked space, or 0 */
+	uint32_t *unit_space;       /* by position in order: chunked space, or 0 */
 	struct hn_location *places; /* by value */
 	uint64_t arena_bytes, column_bytes, state_bytes;
 	uint64_t activation_bytes; /* of which kept from forward to backward */

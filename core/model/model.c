@@ -73,8 +73,7 @@ stored_tensor(const struct hone_model *base, const char *name, uint32_t cap, dou
 	uint32_t *n, struct hone_error *err)
 {
 	const struct hn_model *model = (const struct hn_model *)(const void *)base;
-	const struct hn_tensor_info *tensor =
-		hn_tensor_file_find(&model->checkpoint.tensors, name);
+	const struct hn_tensor_info *tensor = hn_tensor_file_find(&model->checkpoint.tensors, name);
 	const uint32_t found = tensor ? (uint32_t)tensor->n_elems : 0;
 	float *values;
 
@@ -192,9 +191,9 @@ fill_weight(const struct hn_model *model, const struct hn_tensor_info *tensor,
 		weight->dtype = HONE_DTYPE_F16;
 	else
 		weight->storage = model->find_storage
-		                          ? model->find_storage(model->find_ctx, tensor->storage,
-		                                    &weight->storage_self)
-		                          : NULL;
+			? model->find_storage(
+				  model->find_ctx, tensor->storage, &weight->storage_self)
+			: NULL;
 	if (!weight->dtype && !weight->storage)
 		return hone_fail_at(err, HONE_EMODEL, path, 0, 0,
 			"tensor '%s' is stored as %s, which no plugin here reads; use a file with "
@@ -232,8 +231,8 @@ add_weight(struct hn_model *model, const struct hone_site_spec *spec, const char
 	}
 	if (st)
 		return st;
-	model->weights = hn_grow(
-		model->weights, &model->cap_weights, model->n_weights + 1u, sizeof weight);
+	model->weights =
+		hn_grow(model->weights, &model->cap_weights, model->n_weights + 1u, sizeof weight);
 	model->weights[model->n_weights] = weight;
 	*index = (int32_t)model->n_weights++;
 	return HONE_OK;
@@ -258,8 +257,8 @@ static enum hone_status
 find_stored(struct hn_model *model, const struct hone_site_spec *spec, struct hn_site *site,
 	struct hone_error *err)
 {
-	const int64_t matrix[2] = {spec->kind == HONE_SITE_EMBED ? spec->in_features
-	                                                         : spec->out_features,
+	const int64_t matrix[2] = {
+		spec->kind == HONE_SITE_EMBED ? spec->in_features : spec->out_features,
 		spec->kind == HONE_SITE_EMBED ? spec->out_features : spec->in_features};
 	const int64_t vector = spec->out_features ? spec->out_features : spec->in_features;
 	const bool is_vector = spec->kind == HONE_SITE_NORM || spec->kind == HONE_SITE_VALUE;
@@ -288,8 +287,8 @@ declare_site(struct hone_sites *sites, const struct hone_site_spec *spec, struct
 {
 	struct hn_model *model = ((struct sink *)(void *)sites)->model;
 	struct hn_site site = {.gguf_name = spec->gguf_name
-	                                            ? hn_arena_strdup(&model->arena, spec->gguf_name)
-	                                            : NULL};
+			? hn_arena_strdup(&model->arena, spec->gguf_name)
+			: NULL};
 	char place[128];
 	enum hone_status st;
 
@@ -314,7 +313,8 @@ declare_site(struct hone_sites *sites, const struct hone_site_spec *spec, struct
 	(void)snprintf(place, sizeof place, "%s/%" PRId32, spec->role, spec->layer);
 	if (!hn_table_set(&model->by_name, spec->name, model->n_sites) ||
 		!hn_table_set(&model->by_place, place, model->n_sites))
-		return hone_fail(err, HONE_EBUG, "site '%s' (%s) is declared twice", spec->name, place);
+		return hone_fail(
+			err, HONE_EBUG, "site '%s' (%s) is declared twice", spec->name, place);
 	model->sites = hn_grow(model->sites, &model->cap_sites, model->n_sites + 1u, sizeof site);
 	model->sites[model->n_sites++] = site;
 	return HONE_OK;
@@ -382,7 +382,8 @@ initial_values(const struct hn_model *model, const struct hn_weight *weight, uin
 	(void)hn_config_f64_or(&model->checkpoint.config, "initializer_range", 0.02, &range, &err);
 	for (int64_t i = 0; i < n; i++) {
 		if (weight->rank > 1)
-			out[i] = (float)(range * hn_rng_normal(seed, stream, (uint64_t)(first + i), 0));
+			out[i] = (float)(range *
+				hn_rng_normal(seed, stream, (uint64_t)(first + i), 0));
 		else
 			out[i] = hn_ends_with(weight->name, ".bias") ? 0.0f : 1.0f;
 	}
@@ -403,8 +404,8 @@ hn_weight_decode(const struct hn_model *model, const struct hn_weight *weight, u
 		return HONE_OK;
 	}
 	if (weight->storage->n_parts != 1)
-		return hone_fail(err, HONE_EUNSUPPORTED, "'%s' is stored in %u parts",
-			weight->name, weight->storage->n_parts);
+		return hone_fail(err, HONE_EUNSUPPORTED, "'%s' is stored in %u parts", weight->name,
+			weight->storage->n_parts);
 	parts[0] = weight->tensor->bytes;
 	weight->storage->decode(weight->storage_self, parts, first, n, out);
 	return HONE_OK;

@@ -16,7 +16,7 @@
 
 /* A stored tensor that some site uses. */
 struct hn_weight {
-	const struct hn_tensor_info *tensor; /* NULL: not in the file, initialised (NEW) */
+	const struct hn_tensor_info *tensor;   /* NULL: not in the file, initialised (NEW) */
 	const struct hone_storage_vt *storage; /* NULL: one of the host's own types */
 	const void *storage_self;
 	int32_t dtype; /* of a host type, else NONE */

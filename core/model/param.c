@@ -29,13 +29,14 @@ check_spec(const struct hone_param_spec *spec, int64_t *n_elems, struct hone_err
 		return hone_fail(err, HONE_EPLUGIN, "a parameter without name or shape");
 	for (uint32_t i = 0; i < spec->rank; i++)
 		if (spec->dim[i] < 1 || n > (INT64_C(1) << 46) / spec->dim[i])
-			return hone_fail(err, HONE_EPLUGIN, "parameter '%s': dimension %u is %" PRId64,
-				spec->name, i, spec->dim[i]);
+			return hone_fail(err, HONE_EPLUGIN,
+				"parameter '%s': dimension %u is %" PRId64, spec->name, i,
+				spec->dim[i]);
 		else
 			n *= spec->dim[i];
 	if (spec->export_name && !strstr(spec->export_name, "%s") && !spec->overlay)
-		return hone_fail(err, HONE_EPLUGIN, "parameter '%s': export_name has no %%s",
-			spec->name);
+		return hone_fail(
+			err, HONE_EPLUGIN, "parameter '%s': export_name has no %%s", spec->name);
 	*n_elems = n;
 	return HONE_OK;
 }
@@ -53,8 +54,8 @@ add_param(struct sink *sink, const struct hone_site *site, const struct hone_par
 	if (st)
 		return st;
 	param.instance = hn_arena_strdup(&params->arena, sink->instance);
-	param.key = hn_arena_printf(&params->arena, "%s/%s/%s", sink->instance,
-		site ? site->name : "", spec->name);
+	param.key = hn_arena_printf(
+		&params->arena, "%s/%s/%s", sink->instance, site ? site->name : "", spec->name);
 	param.spec.name = hn_arena_strdup(&params->arena, spec->name);
 	param.spec.export_name =
 		spec->export_name ? hn_arena_strdup(&params->arena, spec->export_name) : NULL;
@@ -153,7 +154,7 @@ fill_random(const struct hn_param *param, uint64_t seed, double scale, bool is_u
 	for (int64_t i = 0; i < param->n_elems; i++) {
 		const uint64_t at = (uint64_t)i;
 		const double draw = is_uniform ? 2.0 * hn_rng_uniform(seed, stream, at, 0) - 1.0
-		                               : hn_rng_normal(seed, stream, at, 0);
+					       : hn_rng_normal(seed, stream, at, 0);
 
 		out[i] = (float)(scale * draw);
 	}
@@ -163,8 +164,8 @@ static enum hone_status
 fill_weight(const struct hn_param *param, const struct hn_model *model, uint64_t seed, float *out,
 	struct hone_error *err)
 {
-	const int32_t index = param->spec.overlay == HONE_SLOT_BIAS ? param->site->bias
-	                                                            : param->site->weight;
+	const int32_t index =
+		param->spec.overlay == HONE_SLOT_BIAS ? param->site->bias : param->site->weight;
 	const struct hn_weight *weight = index < 0 ? NULL : &model->weights[index];
 
 	if (!weight || hn_weight_elems(weight) != param->n_elems)
@@ -180,16 +181,17 @@ hn_param_init(const struct hn_param *param, const struct hn_model *model,
 {
 	const struct hone_adapter_vt *vt = factory->vt;
 	const struct hone_param_spec *spec = &param->spec;
-	const double fan_in = (double)(spec->rank > 1 ? param->n_elems / spec->dim[0] : spec->dim[0]);
+	const double fan_in =
+		(double)(spec->rank > 1 ? param->n_elems / spec->dim[0] : spec->dim[0]);
 
 	switch (spec->init) {
 	case HONE_INIT_ZERO:
 	case HONE_INIT_ONE:
 	case HONE_INIT_CONSTANT:
 		for (int64_t i = 0; i < param->n_elems; i++)
-			out[i] = spec->init == HONE_INIT_ZERO  ? 0.0f
-			         : spec->init == HONE_INIT_ONE ? 1.0f
-			                                       : (float)spec->init_scale;
+			out[i] = spec->init == HONE_INIT_ZERO ? 0.0f
+				: spec->init == HONE_INIT_ONE ? 1.0f
+							      : (float)spec->init_scale;
 		return HONE_OK;
 	case HONE_INIT_KAIMING_UNIFORM:
 		fill_random(param, seed, 1.0 / sqrt(fan_in), true, out);
@@ -207,8 +209,8 @@ hn_param_init(const struct hn_param *param, const struct hn_model *model,
 	default:
 		break;
 	}
-	return hone_fail(err, HONE_EPLUGIN, "'%s' has no initial values (init %d)", param->key,
-		spec->init);
+	return hone_fail(
+		err, HONE_EPLUGIN, "'%s' has no initial values (init %d)", param->key, spec->init);
 }
 
 /* ---- row order ---- */

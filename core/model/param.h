@@ -11,10 +11,10 @@
 #include "model/model.h"
 
 struct hn_param {
-	const char *key;       /* "lora/model.layers.0.self_attn.q_proj/lora_A" */
-	const char *instance;  /* section: "lora" */
-	uint32_t instance_idx; /* among the run's adapters */
-	const struct hn_site *site; /* NULL: of the instance itself */
+	const char *key;             /* "lora/model.layers.0.self_attn.q_proj/lora_A" */
+	const char *instance;        /* section: "lora" */
+	uint32_t instance_idx;       /* among the run's adapters */
+	const struct hn_site *site;  /* NULL: of the instance itself */
 	struct hone_param_spec spec; /* strings owned by the list */
 	int64_t n_elems;
 	uint64_t offset; /* in elements: all buffers hold numbers of one type */
@@ -26,8 +26,8 @@ struct hn_params {
 	size_t cap;
 	struct hn_table by_key;
 	struct hn_arena arena;
-	int64_t n_elems;       /* of all, padding included: size of the value buffer */
-	int64_t n_trained;     /* sum of elements that train, without padding */
+	int64_t n_elems;   /* of all, padding included: size of the value buffer */
+	int64_t n_trained; /* sum of elements that train, without padding */
 };
 
 /* Asks one adapter for its parameters at every site and of its own. */

@@ -21,7 +21,7 @@ ends_at_dot(const char *name, const char *item)
 	const size_t n = name ? strlen(name) : 0, k = strlen(item);
 
 	return name && n >= k && memcmp(name + n - k, item, k) == 0 &&
-	       (n == k || name[n - k - 1] == '.');
+		(n == k || name[n - k - 1] == '.');
 }
 
 static bool
@@ -51,9 +51,9 @@ static bool
 fits_regex(const pcre2_code *regex, const char *name)
 {
 	pcre2_match_data *match = pcre2_match_data_create_from_pattern(regex, NULL);
-	const int n = match ? pcre2_match(regex, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, match,
-				      NULL)
-			    : -1;
+	const int n = match
+		? pcre2_match(regex, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, match, NULL)
+		: -1;
 
 	pcre2_match_data_free(match);
 	return n > 0;
@@ -69,9 +69,10 @@ fits(const struct hn_site *site, const char *item, const pcre2_code *regex)
 	if (regex)
 		return fits_regex(regex, site->pub.name);
 	if (strchr(item, '*'))
-		return fnmatch(item, site->pub.role, 0) == 0 || fnmatch(item, site->pub.name, 0) == 0;
+		return fnmatch(item, site->pub.role, 0) == 0 ||
+			fnmatch(item, site->pub.name, 0) == 0;
 	return ends_at_dot(site->pub.name, item) || ends_at_dot(site->gguf_name, item) ||
-	       hn_streq(site->pub.role, item);
+		hn_streq(site->pub.role, item);
 }
 
 static const char *

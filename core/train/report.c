@@ -72,11 +72,9 @@ static void
 put_lines(const struct hn_eval_line *line, const char *split, struct hn_str *out)
 {
 	hn_str_printf(out, "%-20s %s\n%-20s %.5f\n%-20s %.4f\n%-20s %" PRId64 "\n", "split", split,
-		"loss", line->loss, "perplexity", line->perplexity, "num_tokens",
-		line->num_tokens);
+		"loss", line->loss, "perplexity", line->perplexity, "num_tokens", line->num_tokens);
 	for (uint32_t i = 0; i < line->n_metrics; i++)
-		hn_str_printf(
-			out, "%-20s %.4f\n", line->metrics[i].name, line->metrics[i].value);
+		hn_str_printf(out, "%-20s %.4f\n", line->metrics[i].name, line->metrics[i].value);
 }
 
 void
@@ -99,8 +97,8 @@ hn_train_line_log(struct hn_log *log, const struct hn_train_line *line, int64_t 
 	hn_log_info(log,
 		"step %" PRId64 "/%" PRId64 "  epoch %.2f  loss %.4f  grad norm %.3g  rate %.3g  "
 		"%.0f tok/s  %.0f MB",
-		line->step, n_steps, line->epoch, line->loss, line->grad_norm,
-		line->learning_rate, line->tokens_per_second, line->memory_mb);
+		line->step, n_steps, line->epoch, line->loss, line->grad_norm, line->learning_rate,
+		line->tokens_per_second, line->memory_mb);
 }
 
 void

@@ -28,7 +28,7 @@ hn_schedule_make(const struct hn_train_options *train, int64_t total)
 		.min_lr = train->min_lr};
 
 	plan.warmup = train->warmup_steps < 1.0 ? (int64_t)ceil(train->warmup_steps * (double)total)
-	                                        : (int64_t)train->warmup_steps;
+						: (int64_t)train->warmup_steps;
 	if (plan.type == HN_SCHEDULE_CONSTANT)
 		plan.warmup = 0;
 	return plan;
@@ -45,7 +45,8 @@ progress(const struct hn_schedule_plan *plan, int64_t step)
 static double
 polynomial(const struct hn_schedule_plan *plan, int64_t step)
 {
-	const double left = 1.0 - (double)(step - plan->warmup) / (double)(plan->total - plan->warmup);
+	const double left =
+		1.0 - (double)(step - plan->warmup) / (double)(plan->total - plan->warmup);
 
 	if (step > plan->total)
 		return plan->end / plan->base;
@@ -62,8 +63,9 @@ factor(const struct hn_schedule_plan *plan, int64_t step)
 
 	switch (plan->type) {
 	case HN_SCHEDULE_LINEAR:
-		return fmax(0.0, (double)(plan->total - step) /
-					 fmax(1.0, (double)(plan->total - plan->warmup)));
+		return fmax(0.0,
+			(double)(plan->total - step) /
+				fmax(1.0, (double)(plan->total - plan->warmup)));
 	case HN_SCHEDULE_COSINE:
 		return fmax(0.0, 0.5 * (1.0 + cos(PI * half * 2.0 * p)));
 	case HN_SCHEDULE_COSINE_WITH_RESTARTS:

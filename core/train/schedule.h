@@ -7,8 +7,8 @@
 #include "config/host_options.h"
 
 struct hn_schedule_plan {
-	int32_t type; /* enum hn_schedule */
-	double base;  /* learning_rate */
+	int32_t type;          /* enum hn_schedule */
+	double base;           /* learning_rate */
 	int64_t warmup, total; /* optimizer steps */
 	double cycles, power, end, min_lr;
 };

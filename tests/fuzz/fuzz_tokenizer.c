@@ -30,7 +30,7 @@ encode_with(const struct hn_tokenizer *tok, const char *text, size_t len)
 		}
 		for (size_t i = 0; i < out.n; i++)
 			HONE_BUG_ON(out.begin[i] > out.end[i] || out.end[i] > len ||
-				    !hn_tokenizer_token(tok, out.ids[i]).len);
+				!hn_tokenizer_token(tok, out.ids[i]).len);
 		hn_str_clear(&back);
 		HONE_BUG_ON(hn_tokenizer_decode(tok, out.ids, out.n, flags & 1, &back, &err));
 	}

@@ -80,7 +80,8 @@ distance(const char *model, const char *name, const char *backend, int32_t compu
 	bench_open(&bench, model, backend);
 	request.model = &bench.model;
 	request.params = &bench.params;
-	request.capacity = (struct hn_capacity){golden.n + 3, golden.n_segments + 2, golden.n, 1, 0};
+	request.capacity =
+		(struct hn_capacity){golden.n + 3, golden.n_segments + 2, golden.n, 1, 0};
 	hn_engine_init(&bench.engine, &bench.model, &bench.params, bench.devices, bench.n_devices,
 		compute);
 	if (hn_build(&request, &graph, &result, &err) ||
@@ -96,9 +97,9 @@ distance(const char *model, const char *name, const char *backend, int32_t compu
 		fail_msg("%s", err.text);
 	for (int64_t r = 0; r < golden.n_rows; r++)
 		for (int64_t v = 0; v < golden.vocabulary; v++) {
-			const double d = fabs(
-				get(logits, compute, golden.rows[r] * golden.vocabulary + v) -
-				golden.logits[r * golden.vocabulary + v]);
+			const double d =
+				fabs(get(logits, compute, golden.rows[r] * golden.vocabulary + v) -
+					golden.logits[r * golden.vocabulary + v]);
 
 			worst = d > worst || isnan(d) ? d : worst;
 		}

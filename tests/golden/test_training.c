@@ -116,7 +116,8 @@ load_params(struct bench_model *bench, const struct run *run)
 			hn_tensor_decode_host(find(&start, name), 0, param->n_elems, values);
 		}
 		hn_param_permute(param, true, values);
-		assert_int_equal(hn_engine_set(&bench->engine, HN_MEMORY_PARAMS, param, values, &err),
+		assert_int_equal(
+			hn_engine_set(&bench->engine, HN_MEMORY_PARAMS, param, values, &err),
 			HONE_OK);
 		free(values);
 	}
@@ -143,9 +144,9 @@ follow(const struct run *run)
 		.base = run->rate,
 		.warmup = run->warmup,
 		.total = run->steps};
-	const char *precision = run->compute == HONE_DTYPE_F64   ? "f64"
-	                        : run->compute == HONE_DTYPE_F32 ? "f32"
-	                                                         : "bf16";
+	const char *precision = run->compute == HONE_DTYPE_F64 ? "f64"
+		: run->compute == HONE_DTYPE_F32               ? "f32"
+							       : "bf16";
 	struct lora_values lora = {.r = 4, .lora_alpha = 8};
 	struct hn_layout layout;
 	struct bench_model bench;
@@ -226,14 +227,22 @@ follow(const struct run *run)
  * differs from itself by 1e-6 between two attention kernels.  bf16: 2e-2, as PyTorch itself
  * differs by 1.2e-2. */
 static const struct run runs[] = {
-	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-6},
-	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 1, 50, 5, 5e-3, 1.0, 0.0, false, 2e-6},
-	{GGUF, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 2, 50, 5, 5e-3, 1.0, 0.0, false, 2e-6},
-	{FOLDER, LORA, "accum2", "reference", HONE_DTYPE_F64, 8, 4, 50, 5, 5e-3, 1.7, 0.0, false, 2e-6},
-	{FOLDER, FULL, "plain", "reference", HONE_DTYPE_F64, 4, 4, 20, 2, 2e-3, 1.0, 0.0, true, 2e-6},
-	{FOLDER, FULL, "decay", "reference", HONE_DTYPE_F64, 4, 2, 20, 2, 2e-3, 5.0, 0.1, true, 2e-6},
-	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F32, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-5},
-	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_BF16, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-2},
+	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false,
+		2e-6},
+	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 1, 50, 5, 5e-3, 1.0, 0.0, false,
+		2e-6},
+	{GGUF, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 2, 50, 5, 5e-3, 1.0, 0.0, false,
+		2e-6},
+	{FOLDER, LORA, "accum2", "reference", HONE_DTYPE_F64, 8, 4, 50, 5, 5e-3, 1.7, 0.0, false,
+		2e-6},
+	{FOLDER, FULL, "plain", "reference", HONE_DTYPE_F64, 4, 4, 20, 2, 2e-3, 1.0, 0.0, true,
+		2e-6},
+	{FOLDER, FULL, "decay", "reference", HONE_DTYPE_F64, 4, 2, 20, 2, 2e-3, 5.0, 0.1, true,
+		2e-6},
+	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F32, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false,
+		2e-5},
+	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_BF16, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false,
+		2e-2},
 };
 
 static const struct run runs_cpu[] = {

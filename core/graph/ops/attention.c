@@ -86,15 +86,15 @@ infer_attention_back(struct hn_infer *infer)
 	for (uint32_t i = 0; i < infer->n_out; i++)
 		hn_infer_like(infer, i, infer->in[i < 3 ? i + 1 : i + 5], i < 3 ? compute : stat);
 	return infer->n_out == (infer->n_in == 10 ? 5u : 3u) ||
-	       hn_infer_fail(infer, "%u results", infer->n_out);
+		hn_infer_fail(infer, "%u results", infer->n_out);
 }
 
 static void
 backward_attention(struct hn_gradient *grad)
 {
 	const uint32_t n_in = grad->node->n_in;
-	hone_node in[HN_MAX_IN] = {grad->dy[0], grad->in[0], grad->in[1], grad->in[2],
-		grad->out[0], grad->out[1], grad->in[3], grad->in[4]};
+	hone_node in[HN_MAX_IN] = {grad->dy[0], grad->in[0], grad->in[1], grad->in[2], grad->out[0],
+		grad->out[1], grad->in[3], grad->in[4]};
 	hone_node out[5] = {{0}, {0}, {0}, {0}, {0}};
 
 	if (n_in == 7) {

@@ -16,7 +16,7 @@ static bool
 is_row(const struct hn_value *value, int64_t cols)
 {
 	return !value->space && hn_value_elems(value) == cols &&
-	       (value->rank == 1 || value->dim[0] == 1);
+		(value->rank == 1 || value->dim[0] == 1);
 }
 
 hone_node
@@ -26,7 +26,8 @@ hn_reduce_to(struct hn_graph *graph, hone_node full, hone_node like)
 	const struct hn_value *f = hn_graph_value(graph, full.id);
 	const struct hn_value *l = hn_graph_value(graph, like.id);
 
-	if (f->space == l->space && hn_value_elems(f) == hn_value_elems(l) && f->dim[0] == l->dim[0])
+	if (f->space == l->space && hn_value_elems(f) == hn_value_elems(l) &&
+		f->dim[0] == l->dim[0])
 		return full;
 	if (is_scalar(l))
 		return hone_sum_rows(g, hone_reduce_cols(g, full, HONE_REDUCE_SUM));
@@ -50,9 +51,9 @@ infer_binary(struct hn_infer *infer)
 	const struct hone_attr_binary *attr = infer->attr;
 	const struct hn_value *a = infer->in[0], *b = infer->in[1];
 	const bool is_same = a->space == b->space && a->dim[0] == b->dim[0] &&
-	                     hn_value_cols(a) == hn_value_cols(b);
+		hn_value_cols(a) == hn_value_cols(b);
 	const bool is_column = a->space == b->space && a->dim[0] == b->dim[0] &&
-	                       hn_value_cols(b) == 1 && (b->rank == 2 || b->space);
+		hn_value_cols(b) == 1 && (b->rank == 2 || b->space);
 
 	if (!is_same && !is_column && !is_row(b, hn_value_cols(a)) && !is_scalar(b)) {
 		if (a->space != b->space && a->space && b->space)
@@ -60,7 +61,8 @@ infer_binary(struct hn_infer *infer)
 				infer->graph->spaces[a->space].name,
 				infer->graph->spaces[b->space].name);
 		return hn_infer_fail(infer,
-			"the second operand is neither of the same shape nor a row, a column, a scalar");
+			"the second operand is neither of the same shape nor a row, a column, a "
+			"scalar");
 	}
 	if (a->dtype == HONE_DTYPE_I32 && b->dtype == HONE_DTYPE_I32 &&
 		(attr->kind == HONE_BINARY_LESS || attr->kind == HONE_BINARY_EQUAL)) {
@@ -141,8 +143,8 @@ backward_binary(struct hn_gradient *grad)
 		if (grad->wants[0])
 			grad->dx[0] = hone_div(g, dy, b);
 		if (grad->wants[1])
-			grad->dx[1] = hone_scale(
-				g, hone_div(g, hone_mul(g, dy, grad->out[0]), b), -1.0);
+			grad->dx[1] =
+				hone_scale(g, hone_div(g, hone_mul(g, dy, grad->out[0]), b), -1.0);
 		break;
 	case HONE_BINARY_MIN:
 	case HONE_BINARY_MAX:
@@ -166,8 +168,7 @@ backward_scale(struct hn_gradient *grad)
 static void
 backward_cast(struct hn_gradient *grad)
 {
-	const struct hone_attr_cast attr = {
-		hn_graph_value(grad->graph, grad->in[0].id)->dtype, 0};
+	const struct hone_attr_cast attr = {hn_graph_value(grad->graph, grad->in[0].id)->dtype, 0};
 
 	grad->dx[0] = hone_node_make(&grad->graph->base, HONE_OP_CAST, grad->dy[0],
 		hone_node_none(), hone_node_none(), &attr, sizeof attr);
@@ -180,13 +181,14 @@ static const struct hn_op table[] = {
 		backward_unary},
 	{HONE_OP_UNARY_BACK, "unary_back", LOCAL, sizeof(struct hone_attr_unary), 2, 2, 1, 0,
 		infer_back, NULL},
-	{HONE_OP_BINARY, "binary", LOCAL, sizeof(struct hone_attr_binary), 2, 2, 1, 0,
-		infer_binary, backward_binary},
+	{HONE_OP_BINARY, "binary", LOCAL, sizeof(struct hone_attr_binary), 2, 2, 1, 0, infer_binary,
+		backward_binary},
 	{HONE_OP_SCALE, "scale", LOCAL, sizeof(struct hone_attr_scale), 1, 1, 1, 0, infer_same,
 		backward_scale},
 	{HONE_OP_CAST, "cast", LOCAL, sizeof(struct hone_attr_cast), 1, 1, 1, -1, infer_cast,
 		backward_cast},
-	{HONE_OP_FILL, "fill", LOCAL, sizeof(struct hone_attr_scale), 1, 1, 1, -1, infer_same, NULL},
+	{HONE_OP_FILL, "fill", LOCAL, sizeof(struct hone_attr_scale), 1, 1, 1, -1, infer_same,
+		NULL},
 };
 
 const struct hn_op_family hn_ops_elementwise = HN_OP_FAMILY(table);

@@ -38,8 +38,8 @@ backward_nll(struct hn_gradient *grad)
 }
 
 static const struct hn_op table[] = {
-	{HONE_OP_NLL, "nll", HN_OP_ROW_LOCAL | HN_OP_PURE, sizeof(struct hone_attr_nll), 2, 2, 2, -1,
-		infer_nll, backward_nll},
+	{HONE_OP_NLL, "nll", HN_OP_ROW_LOCAL | HN_OP_PURE, sizeof(struct hone_attr_nll), 2, 2, 2,
+		-1, infer_nll, backward_nll},
 	{HONE_OP_NLL_BACK, "nll_back", HN_OP_ROW_LOCAL | HN_OP_PURE, sizeof(struct hone_attr_nll),
 		4, 4, 1, 1, infer_nll_back, NULL},
 };

@@ -63,8 +63,7 @@ static void
 make(struct hn_gradient *grad, uint32_t op, uint32_t n_in, const hone_node *in, uint32_t n_out,
 	hone_node *out)
 {
-	(void)grad->graph->base.vt->node(
-		&grad->graph->base, op, n_in, in, NULL, 0, n_out, out);
+	(void)grad->graph->base.vt->node(&grad->graph->base, op, n_in, in, NULL, 0, n_out, out);
 }
 
 static void
@@ -82,8 +81,7 @@ backward_rms(struct hn_gradient *grad)
 static void
 backward_layer(struct hn_gradient *grad)
 {
-	const hone_node x[] = {
-		grad->dy[0], grad->in[0], grad->in[1], grad->out[1], grad->out[2]};
+	const hone_node x[] = {grad->dy[0], grad->in[0], grad->in[1], grad->out[1], grad->out[2]};
 	const hone_node w[] = {grad->dy[0], grad->in[0], grad->out[1], grad->out[2]};
 
 	if (grad->wants[0])

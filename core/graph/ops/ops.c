@@ -7,8 +7,8 @@
 #include "graph/ops/ops.h"
 
 static const struct hn_op_family *const families[] = {&hn_ops_product, &hn_ops_elementwise,
-	&hn_ops_norm, &hn_ops_attention, &hn_ops_rows, &hn_ops_segment, &hn_ops_reduce, &hn_ops_loss,
-	&hn_ops_shape, &hn_ops_optimizer};
+	&hn_ops_norm, &hn_ops_attention, &hn_ops_rows, &hn_ops_segment, &hn_ops_reduce,
+	&hn_ops_loss, &hn_ops_shape, &hn_ops_optimizer};
 
 const struct hn_op *
 hn_op_find(uint32_t op)
@@ -61,7 +61,8 @@ hn_infer_fail(struct hn_infer *infer, const char *fmt, ...)
 void
 hn_infer_like(struct hn_infer *infer, uint32_t slot, const struct hn_value *like, int32_t dtype)
 {
-	infer->out[slot] = (struct hn_value){.dtype = dtype, .rank = like->rank, .space = like->space};
+	infer->out[slot] =
+		(struct hn_value){.dtype = dtype, .rank = like->rank, .space = like->space};
 	memcpy(infer->out[slot].dim, like->dim, sizeof like->dim);
 }
 
@@ -93,7 +94,7 @@ bool
 hn_is_float(int32_t dtype)
 {
 	return dtype == HONE_DTYPE_F32 || dtype == HONE_DTYPE_BF16 || dtype == HONE_DTYPE_F16 ||
-	       dtype == HONE_DTYPE_F64;
+		dtype == HONE_DTYPE_F64;
 }
 
 /* ---- printing ---- */

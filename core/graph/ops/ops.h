@@ -17,7 +17,10 @@ struct hn_op_family {
 extern const struct hn_op_family hn_ops_product, hn_ops_elementwise, hn_ops_norm, hn_ops_attention,
 	hn_ops_rows, hn_ops_segment, hn_ops_reduce, hn_ops_loss, hn_ops_shape, hn_ops_optimizer;
 
-#define HN_OP_FAMILY(table) {table, (uint32_t)(sizeof(table) / sizeof((table)[0]))}
+#define HN_OP_FAMILY(table)                                                                        \
+	{                                                                                          \
+		table, (uint32_t)(sizeof(table) / sizeof((table)[0]))                              \
+	}
 
 /* Gradient of a broadcast operand: `full` [N,D] summed to the shape of `like`. */
 hone_node hn_reduce_to(struct hn_graph *graph, hone_node full, hone_node like);

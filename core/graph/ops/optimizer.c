@@ -28,8 +28,8 @@ infer_decode(struct hn_infer *infer)
 
 static const struct hn_op table[] = {
 	{HONE_OP_ADAMW, "adamw", 0, sizeof(struct hone_attr_adamw), 5, 5, 3, -1, infer_adamw, NULL},
-	{HONE_OP_DECODE, "decode", HN_OP_ROW_LOCAL | HN_OP_PURE, sizeof(struct hone_attr_cast), 1, 1,
-		1, -1, infer_decode, NULL},
+	{HONE_OP_DECODE, "decode", HN_OP_ROW_LOCAL | HN_OP_PURE, sizeof(struct hone_attr_cast), 1,
+		1, 1, -1, infer_decode, NULL},
 };
 
 const struct hn_op_family hn_ops_optimizer = HN_OP_FAMILY(table);

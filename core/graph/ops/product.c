@@ -19,8 +19,8 @@ infer_matmul(struct hn_infer *infer)
 	if (attr->form == HONE_MATMUL_TN) {
 		if (a->dim[0] != b->dim[0] || a->space != b->space)
 			return hn_infer_fail(infer, "the rows that are summed differ");
-		infer->out[0] = (struct hn_value){
-			.dtype = stat, .rank = 2, .dim = {a->dim[1], b->dim[1]}};
+		infer->out[0] =
+			(struct hn_value){.dtype = stat, .rank = 2, .dim = {a->dim[1], b->dim[1]}};
 		return infer->n_in == 2 || hn_infer_fail(infer, "a sum over rows takes no addend");
 	}
 	if (b->space)
@@ -28,8 +28,9 @@ infer_matmul(struct hn_infer *infer)
 	if (a->dim[1] != b->dim[attr->form == HONE_MATMUL_NT ? 1 : 0])
 		return hn_infer_fail(infer, "the inner sizes differ");
 	hn_infer_rows(infer, 0, a, b->dim[attr->form == HONE_MATMUL_NT ? 0 : 1], compute);
-	if (c && (c->rank != 2 || c->space != a->space || c->dim[0] != a->dim[0] ||
-			 c->dim[1] != infer->out[0].dim[1]))
+	if (c &&
+		(c->rank != 2 || c->space != a->space || c->dim[0] != a->dim[0] ||
+			c->dim[1] != infer->out[0].dim[1]))
 		return hn_infer_fail(infer, "the addend has another shape");
 	return true;
 }

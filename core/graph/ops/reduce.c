@@ -18,9 +18,8 @@ infer_cols(struct hn_infer *infer)
 static bool
 infer_rows(struct hn_infer *infer)
 {
-	infer->out[0] = (struct hn_value){.dtype = infer->graph->stat,
-		.rank = 2,
-		.dim = {1, hn_value_cols(infer->in[0])}};
+	infer->out[0] = (struct hn_value){
+		.dtype = infer->graph->stat, .rank = 2, .dim = {1, hn_value_cols(infer->in[0])}};
 	return true;
 }
 
@@ -29,8 +28,8 @@ ones_like(struct hone_graph *g, hone_node x, double value)
 {
 	const struct hone_attr_scale attr = {0.0, value};
 
-	return hone_node_make(g, HONE_OP_FILL, x, hone_node_none(), hone_node_none(), &attr,
-		sizeof attr);
+	return hone_node_make(
+		g, HONE_OP_FILL, x, hone_node_none(), hone_node_none(), &attr, sizeof attr);
 }
 
 static void

@@ -11,12 +11,12 @@ infer_gather(struct hn_infer *infer)
 {
 	const struct hn_value *table = infer->in[0], *index = infer->in[1];
 	const bool is_weight = infer->graph->nodes[table->node].leaf == HN_LEAF_WEIGHT ||
-	                       infer->graph->nodes[table->node].leaf == HN_LEAF_PARAM;
+		infer->graph->nodes[table->node].leaf == HN_LEAF_PARAM;
 
 	if (table->rank != 2 || index->dtype != HONE_DTYPE_I32 || hn_value_cols(index) != 1)
 		return hn_infer_fail(infer, "a matrix and one i32 per row");
-	hn_infer_rows(infer, 0, index, table->dim[1],
-		is_weight ? infer->graph->compute : table->dtype);
+	hn_infer_rows(
+		infer, 0, index, table->dim[1], is_weight ? infer->graph->compute : table->dtype);
 	return true;
 }
 
@@ -51,8 +51,7 @@ static void
 backward_gather(struct hn_gradient *grad)
 {
 	const struct hn_value *table = hn_graph_value(grad->graph, grad->in[0].id);
-	const struct hone_attr_rows attr = {
-		table->space ? 0 : table->dim[0], table->space, 0};
+	const struct hone_attr_rows attr = {table->space ? 0 : table->dim[0], table->space, 0};
 
 	grad->dx[0] = hone_node_make(&grad->graph->base, HONE_OP_SCATTER_ADD_ROWS, grad->dy[0],
 		grad->in[1], hone_node_none(), &attr, sizeof attr);

@@ -18,8 +18,8 @@ check_rows(struct hn_infer *infer, const struct hn_value *rows, const struct hn_
 	const uint32_t cut = graph->spaces[offsets->space].rows;
 
 	return rows->space == cut ||
-	       hn_infer_fail(infer, "rows of '%s' meet offsets of rows of '%s'",
-		       graph->spaces[rows->space].name, graph->spaces[cut].name);
+		hn_infer_fail(infer, "rows of '%s' meet offsets of rows of '%s'",
+			graph->spaces[rows->space].name, graph->spaces[cut].name);
 }
 
 static bool
@@ -72,13 +72,13 @@ backward_reduce(struct hn_gradient *grad)
 static void
 backward_broadcast(struct hn_gradient *grad)
 {
-	grad->dx[0] = hone_segment_reduce(
-		&grad->graph->base, grad->dy[0], grad->in[1], HONE_REDUCE_SUM);
+	grad->dx[0] =
+		hone_segment_reduce(&grad->graph->base, grad->dy[0], grad->in[1], HONE_REDUCE_SUM);
 }
 
 static const struct hn_op table[] = {
-	{HONE_OP_SEGMENT_REDUCE, "segment_reduce", HN_OP_PURE, sizeof(struct hone_attr_reduce), 2, 2,
-		1, -1, infer_reduce, backward_reduce},
+	{HONE_OP_SEGMENT_REDUCE, "segment_reduce", HN_OP_PURE, sizeof(struct hone_attr_reduce), 2,
+		2, 1, -1, infer_reduce, backward_reduce},
 	{HONE_OP_SEGMENT_REDUCE_BACK, "segment_reduce_back", HN_OP_PURE,
 		sizeof(struct hone_attr_reduce), 4, 4, 1, -1, infer_reduce_back, NULL},
 	{HONE_OP_SEGMENT_BROADCAST, "segment_broadcast", HN_OP_PURE, 0, 3, 3, 1, -1,

@@ -91,7 +91,8 @@ backward_concat(struct hn_gradient *grad)
 	int64_t begin = 0;
 
 	for (uint32_t i = 0; i < grad->node->n_in; i++) {
-		const int64_t end = begin + hn_value_cols(hn_graph_value(grad->graph, grad->in[i].id));
+		const int64_t end =
+			begin + hn_value_cols(hn_graph_value(grad->graph, grad->in[i].id));
 
 		if (grad->wants[i])
 			grad->dx[i] = hone_slice_cols(&grad->graph->base, grad->dy[0], begin, end);
@@ -121,8 +122,8 @@ static const struct hn_op table[] = {
 		backward_concat},
 	{HONE_OP_BROADCAST, "broadcast", LOCAL, 0, 2, 2, 1, -1, infer_broadcast,
 		backward_broadcast},
-	{HONE_OP_DROPOUT, "dropout", LOCAL | HN_OP_RANDOM, sizeof(struct hone_attr_dropout), 2, 2, 1,
-		0, infer_dropout, backward_dropout},
+	{HONE_OP_DROPOUT, "dropout", LOCAL | HN_OP_RANDOM, sizeof(struct hone_attr_dropout), 2, 2,
+		1, 0, infer_dropout, backward_dropout},
 };
 
 const struct hn_op_family hn_ops_shape = HN_OP_FAMILY(table);

@@ -18,13 +18,13 @@
 enum lora_init { LORA_INIT_TRUE = 0, LORA_INIT_GAUSSIAN = 1 };
 
 struct lora {
-	int64_t r;                          /* R */
+	int64_t r; /* R */
 	double lora_alpha, lora_dropout;
 	const struct hone_site_set *target_modules;
 	const struct hone_site_map *rank_pattern, *alpha_pattern;
 	int32_t use_rslora;
-	int32_t init_lora_weights;          /* enum lora_init */
-	const char *init_from;              /* read by the host */
+	int32_t init_lora_weights; /* enum lora_init */
+	const char *init_from;     /* read by the host */
 };
 
 #define AT(member) offsetof(struct lora, member)
@@ -72,7 +72,7 @@ static int
 applies(const struct lora *lora, const struct hone_site *site)
 {
 	return site && site->kind == HONE_SITE_LINEAR &&
-	       hone_site_set_has(lora->target_modules, site);
+		hone_site_set_has(lora->target_modules, site);
 }
 
 /* Declares A and B for a linear site among the targets. */
@@ -137,8 +137,7 @@ lora_merge(const void *self, const struct hone_build *at, const struct hone_site
 
 	if (!applies(lora, site))
 		return HONE_OK;
-	delta = hone_matmul_nn(
-		g, hone_param(at, site, "lora_B"), hone_param(at, site, "lora_A"));
+	delta = hone_matmul_nn(g, hone_param(at, site, "lora_B"), hone_param(at, site, "lora_A"));
 	io->weight = hone_add(g, io->weight, hone_scale(g, delta, scale_at(lora, site)));
 	return hone_graph_status(g, err);
 }

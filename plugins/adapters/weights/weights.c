@@ -37,7 +37,7 @@ static int
 has_weight(const struct hone_site *site)
 {
 	return site && site->kind != HONE_SITE_ATTENTION && site->kind != HONE_SITE_STREAM &&
-	       !(site->flags & HONE_SITE_TIED);
+		!(site->flags & HONE_SITE_TIED);
 }
 
 /* Overlays of a site's weight and bias. */
@@ -126,7 +126,7 @@ layerwise_declare(const void *self, const struct hone_site *site, struct hone_pa
 		chosen = l->train_head && (site->kind != HONE_SITE_NORM || l->train_norms);
 	else
 		chosen = layer_chosen(l, site->layer) &&
-			 (site->kind != HONE_SITE_NORM || l->train_norms);
+			(site->kind != HONE_SITE_NORM || l->train_norms);
 	return chosen ? declare_overlays(site, params, err) : HONE_OK;
 }
 

@@ -32,9 +32,9 @@ read_i64(const struct hone_model *model, const char *key, int64_t absent, int64_
 	const enum hone_status st = model->vt->config_i64(model, key, out, err);
 
 	if (st != HONE_ENOTFOUND || absent < 0)
-		return st == HONE_ENOTFOUND ? hone_fail(err, HONE_EMODEL,
-						      "the configuration has no '%s'", key)
-					    : st;
+		return st == HONE_ENOTFOUND
+			? hone_fail(err, HONE_EMODEL, "the configuration has no '%s'", key)
+			: st;
 	*out = absent;
 	return HONE_OK;
 }
@@ -77,9 +77,11 @@ read_config(const struct hone_model *model, struct config *c, struct hone_error 
 		st = model->vt->config_bool(model, "tie_word_embeddings", &c->is_tied, err);
 		st = st == HONE_ENOTFOUND ? HONE_OK : st;
 	}
-	if (!st && (c->D < 1 || c->F < 1 || c->V < 1 || c->L < 1 || c->H < 1 || c->G < 1 ||
-			   c->K < 2 || c->K > 256 || c->K % 2 || c->H % c->G))
-		st = hone_fail(err, HONE_EMODEL, "sizes in the configuration do not fit each other");
+	if (!st &&
+		(c->D < 1 || c->F < 1 || c->V < 1 || c->L < 1 || c->H < 1 || c->G < 1 || c->K < 2 ||
+			c->K > 256 || c->K % 2 || c->H % c->G))
+		st = hone_fail(
+			err, HONE_EMODEL, "sizes in the configuration do not fit each other");
 	return st;
 }
 
@@ -96,16 +98,19 @@ refuse_unknown(const struct hone_model *model, struct hone_error *err)
 	memset(&ignored, 0, sizeof ignored);
 	for (int i = 0; i < 2; i++)
 		if (!model->vt->config_bool(model, flags[i], &value, &ignored) && value)
-			return hone_fail(err, HONE_EUNSUPPORTED, "%s = true is not offered", flags[i]);
+			return hone_fail(
+				err, HONE_EUNSUPPORTED, "%s = true is not offered", flags[i]);
 	if (!model->vt->config_string(model, "hidden_act", &text, &ignored) &&
 		strcmp(text, "silu") != 0)
-		return hone_fail(err, HONE_EUNSUPPORTED, "hidden_act = %s; only silu is offered", text);
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "hidden_act = %s; only silu is offered", text);
 	if (!model->vt->config_f64(model, "attention_dropout", &number, &ignored) && number > 0.0)
-		return hone_fail(err, HONE_EUNSUPPORTED, "attention_dropout = %g is not offered", number);
+		return hone_fail(
+			err, HONE_EUNSUPPORTED, "attention_dropout = %g is not offered", number);
 	if (!model->vt->config_f64(model, "partial_rotary_factor", &number, &ignored) &&
 		number < 1.0)
-		return hone_fail(
-			err, HONE_EUNSUPPORTED, "partial_rotary_factor = %g is not offered", number);
+		return hone_fail(err, HONE_EUNSUPPORTED,
+			"partial_rotary_factor = %g is not offered", number);
 	return HONE_OK;
 }
 
@@ -196,8 +201,8 @@ llama_declare(const void *self, const struct hone_model *model, struct hone_site
 	for (int32_t i = 0; i < c.L && !st; i++)
 		st = declare_layer(sites, &c, i, err);
 	if (!st) {
-		const struct row norm = {HONE_SITE_NORM, "model.norm", "output_norm", "norm.final",
-			c.D, c.D, 0};
+		const struct row norm = {
+			HONE_SITE_NORM, "model.norm", "output_norm", "norm.final", c.D, c.D, 0};
 
 		st = declare_row(sites, &c, -1, &norm, 0, NULL, err);
 	}
@@ -216,8 +221,8 @@ llama_declare(const void *self, const struct hone_model *model, struct hone_site
 /* Llama 3's scaling: long wavelengths are divided by `factor`, short ones stay, those
  * between are mixed (Meta's reference code, use_scaled_rope). */
 static enum hone_status
-scale_llama3(const struct hone_model *model, struct hone_attr_rope_table *table,
-	struct hone_error *err)
+scale_llama3(
+	const struct hone_model *model, struct hone_attr_rope_table *table, struct hone_error *err)
 {
 	double factor = 8.0, low = 1.0, high = 4.0, original = 8192.0;
 	enum hone_status st = read_f64(model, "rope_scaling.factor", factor, &factor, err);
@@ -243,8 +248,8 @@ scale_llama3(const struct hone_model *model, struct hone_attr_rope_table *table,
 
 /* GGUF files may carry the divisor of every frequency instead of how it came about. */
 static enum hone_status
-apply_stored_factors(const struct hone_model *model, struct hone_attr_rope_table *table,
-	struct hone_error *err)
+apply_stored_factors(
+	const struct hone_model *model, struct hone_attr_rope_table *table, struct hone_error *err)
 {
 	struct hone_error ignored;
 	double factors[128];
@@ -254,19 +259,20 @@ apply_stored_factors(const struct hone_model *model, struct hone_attr_rope_table
 	if (model->vt->tensor(model, "rope_freqs.weight", 128, factors, &n, &ignored))
 		return HONE_OK;
 	if ((int64_t)n != table->n)
-		return hone_fail(err, HONE_EMODEL, "rope_freqs.weight holds %u factors, not %lld", n,
-			(long long)table->n);
+		return hone_fail(err, HONE_EMODEL, "rope_freqs.weight holds %u factors, not %lld",
+			n, (long long)table->n);
 	for (uint32_t j = 0; j < n; j++) {
 		if (!(factors[j] > 0.0))
-			return hone_fail(err, HONE_EMODEL, "rope_freqs.weight[%u] is %g", j, factors[j]);
+			return hone_fail(
+				err, HONE_EMODEL, "rope_freqs.weight[%u] is %g", j, factors[j]);
 		table->inv_freq[j] /= factors[j];
 	}
 	return HONE_OK;
 }
 
 static enum hone_status
-apply_scaling(const struct hone_model *model, struct hone_attr_rope_table *table,
-	struct hone_error *err)
+apply_scaling(
+	const struct hone_model *model, struct hone_attr_rope_table *table, struct hone_error *err)
 {
 	struct hone_error ignored;
 	const char *type = "default";
@@ -316,8 +322,8 @@ rotate(const struct hone_build *at, const struct config *c, const struct hone_si
 							      : HONE_ROPE_HALVES,
 		0};
 
-	return hone_node_make(at->graph, HONE_OP_ROPE, x, table, hone_node_none(), &attr,
-		(uint32_t)sizeof attr);
+	return hone_node_make(
+		at->graph, HONE_OP_ROPE, x, table, hone_node_none(), &attr, (uint32_t)sizeof attr);
 }
 
 /* ---- body and head ---- */
@@ -368,8 +374,8 @@ llama_body(const void *self, const struct hone_build *at, hone_stream stream, ho
 	table = rope_table(at, &c, stream, &st, err);
 	if (st)
 		return st;
-	h = at->vt->embed(at, at->vt->site(at, "embed.token", -1), stream,
-		at->vt->tokens(at, stream));
+	h = at->vt->embed(
+		at, at->vt->site(at, "embed.token", -1), stream, at->vt->tokens(at, stream));
 	for (int32_t i = 0; i < c.L; i++) {
 		hone_node n = hone_norm(at, at->vt->site(at, "norm.attn", i), h, c.eps), m;
 

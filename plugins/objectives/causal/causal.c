@@ -41,8 +41,8 @@ causal_declare(const void *self, struct hone_declare *decl, struct hone_error *e
 
 	(void)self;
 	if (!st)
-		st = decl->vt->column(decl, "text", "labels", HONE_DTYPE_I32, HONE_PER_ROW,
-			HONE_LABEL_NONE, err);
+		st = decl->vt->column(
+			decl, "text", "labels", HONE_DTYPE_I32, HONE_PER_ROW, HONE_LABEL_NONE, err);
 	if (!st)
 		st = decl->vt->selection(
 			decl, "text", "supervised", "labels", HONE_LABEL_NONE, err);
@@ -110,7 +110,8 @@ causal_emit(const void *self, struct hone_data *data, const struct hone_example 
 	st = data->vt->segment(data, "text", "text", n, err);
 	if (!st)
 		st = data->vt->column(data, "tokens", ids, err);
-	return st ? st : data->vt->column(data, "labels", data->vt->labels(data, n, ids, learned), err);
+	return st ? st
+		  : data->vt->column(data, "labels", data->vt->labels(data, n, ids, learned), err);
 }
 
 /* ---- next_token ---- */
@@ -160,8 +161,8 @@ build(const struct hone_build *at, double label_smoothing, struct hone_loss *los
 	const hone_node nll = hone_nll(g, logits, labels, label_smoothing);
 	const hone_node hit = hone_binary(
 		g, hone_reduce_cols(g, logits, HONE_REDUCE_ARGMAX), labels, HONE_BINARY_EQUAL);
-	const struct hone_term term = {(uint32_t)sizeof term, 0, "nll", hone_sum_rows(g, nll), "text",
-		"supervised", 1.0};
+	const struct hone_term term = {
+		(uint32_t)sizeof term, 0, "nll", hone_sum_rows(g, nll), "text", "supervised", 1.0};
 	enum hone_status st = loss->vt->term(loss, &term, err);
 
 	if (!st)
@@ -185,8 +186,8 @@ next_token_build(const void *self, const struct hone_build *at, struct hone_loss
 	return build(at, 0.0, loss, err);
 }
 
-static const struct hone_objective_vt sft_vt = {(uint32_t)sizeof sft_vt, 0, causal_declare,
-	sft_prepare, causal_emit, sft_build};
+static const struct hone_objective_vt sft_vt = {
+	(uint32_t)sizeof sft_vt, 0, causal_declare, sft_prepare, causal_emit, sft_build};
 static const struct hone_objective_vt next_token_vt = {(uint32_t)sizeof next_token_vt, 0,
 	causal_declare, next_token_prepare, causal_emit, next_token_build};
 

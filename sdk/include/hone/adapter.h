@@ -39,8 +39,8 @@ struct hone_export_vt {
 	void (*put_sites)(
 		struct hone_export *doc, const char *key, const struct hone_site_set *set);
 	/* {"pattern": number}: sites whose value differs from `common`. */
-	void (*put_map)(struct hone_export *doc, const char *key,
-		const struct hone_site_map *map, double common);
+	void (*put_map)(struct hone_export *doc, const char *key, const struct hone_site_map *map,
+		double common);
 };
 
 /* What stands at a site when adapters are merged into the weights. */

@@ -25,7 +25,7 @@ struct hone_site_spec {
 	const char *name;      /* path in Hugging Face's files, without ".weight" */
 	const char *gguf_name; /* the same in GGUF files, or NULL */
 	const char *role;
-	const char *tied_to;   /* name of the site whose weight it uses, or NULL */
+	const char *tied_to;               /* name of the site whose weight it uses, or NULL */
 	int64_t in_features, out_features; /* as in struct hone_site */
 	int64_t n_heads, n_kv_heads, head_dim;
 	int32_t gguf_row_order; /* enum hone_row_order of the GGUF file's rows */
@@ -40,8 +40,8 @@ struct hone_sites_vt {
 	uint32_t struct_size;
 	uint32_t pad;
 	/* The host checks name, shape and type against the file.  [declare] */
-	enum hone_status (*declare)(
-		struct hone_sites *sites, const struct hone_site_spec *spec, struct hone_error *err);
+	enum hone_status (*declare)(struct hone_sites *sites, const struct hone_site_spec *spec,
+		struct hone_error *err);
 };
 
 /* Adds one site; the spec is copied.  [declare] */

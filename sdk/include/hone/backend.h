@@ -43,8 +43,8 @@ struct hone_device_info {
 	char kernel_path[32];  /* "avx512_bf16", "portable": recorded with a run */
 	uint64_t memory_bytes; /* 0 = not limited by the device */
 	uint64_t max_buffer_bytes;
-	uint32_t alignment;       /* of offsets, in bytes; a power of two */
-	uint32_t has_fast_bf16;   /* 1 where bf16 is worth being the default of `compute` */
+	uint32_t alignment;     /* of offsets, in bytes; a power of two */
+	uint32_t has_fast_bf16; /* 1 where bf16 is worth being the default of `compute` */
 };
 
 enum hone_operand_flags {
@@ -62,8 +62,8 @@ struct hone_operand {
 	int32_t dtype;   /* enum hone_dtype */
 	uint32_t rank;
 	int64_t dim[HONE_MAX_RANK];
-	uint32_t space; /* 0 = static */
-	uint32_t flags; /* enum hone_operand_flags */
+	uint32_t space;                        /* 0 = static */
+	uint32_t flags;                        /* enum hone_operand_flags */
 	const struct hone_storage_vt *storage; /* NULL = dense of dtype */
 	const void *storage_self;
 	const uint64_t *part_offset; /* further parts of a bundle, in the same buffer; or NULL */
@@ -121,8 +121,8 @@ struct hone_backend_vt {
 		void *device, uint64_t bytes, hone_buffer *out, struct hone_error *err);
 	/* Borrows host memory that outlives the buffer; read-only memory is only ever read.
 	 * HONE_EUNSUPPORTED where the device cannot: the host then copies.  [main] */
-	enum hone_status (*buffer_import)(
-		void *device, void *memory, uint64_t bytes, hone_buffer *out, struct hone_error *err);
+	enum hone_status (*buffer_import)(void *device, void *memory, uint64_t bytes,
+		hone_buffer *out, struct hone_error *err);
 	void (*buffer_destroy)(void *device, hone_buffer buffer);
 	enum hone_status (*upload)(void *device, hone_buffer buffer, uint64_t offset,
 		const void *from, uint64_t bytes, struct hone_error *err);
@@ -131,8 +131,8 @@ struct hone_backend_vt {
 
 	/* Runs commands in order.  May return before they are done; an error of asynchronous
 	 * work comes from `wait`.  `stride` is sizeof(struct hone_command) of the host.  [main] */
-	enum hone_status (*submit)(void *device, const struct hone_command *commands,
-		uint32_t n, uint32_t stride, const struct hone_run *run, struct hone_error *err);
+	enum hone_status (*submit)(void *device, const struct hone_command *commands, uint32_t n,
+		uint32_t stride, const struct hone_run *run, struct hone_error *err);
 	enum hone_status (*wait)(void *device, struct hone_error *err);
 };
 
@@ -163,7 +163,7 @@ hone_operand_skip(const struct hone_operand *operand, const struct hone_run *run
 	if (!(operand->flags & HONE_OPERAND_WINDOW) || !operand->space)
 		return 0;
 	return (uint64_t)(run->begin[operand->space] * hone_operand_row_elems(operand) *
-			  hone_dtype_bytes(operand->dtype));
+		hone_dtype_bytes(operand->dtype));
 }
 
 /* The memory of an operand on a device with HONE_DEVICE_HOST_MEMORY.  [any thread, pure] */

@@ -36,8 +36,8 @@ struct hone_model_vt {
 	 * type; both name the key in err. */
 	enum hone_status (*config_i64)(const struct hone_model *model, const char *key,
 		int64_t *out, struct hone_error *err);
-	enum hone_status (*config_f64)(const struct hone_model *model, const char *key,
-		double *out, struct hone_error *err);
+	enum hone_status (*config_f64)(const struct hone_model *model, const char *key, double *out,
+		struct hone_error *err);
 	enum hone_status (*config_bool)(const struct hone_model *model, const char *key,
 		int32_t *out, struct hone_error *err);
 	/* Borrowed for the run. */
@@ -67,8 +67,8 @@ struct hone_view {
 struct hone_attention_io {
 	uint32_t struct_size;
 	int32_t causal;
-	hone_node q, k, v; /* [N,H K], [N,G K], [N,G K], rotated already */
-	hone_node prefix_k, prefix_v; /* [P,G K]: set by adapters, 0 = none */
+	hone_node q, k, v;               /* [N,H K], [N,G K], [N,G K], rotated already */
+	hone_node prefix_k, prefix_v;    /* [P,G K]: set by adapters, 0 = none */
 	hone_stream q_stream, kv_stream; /* usually the same */
 	double scale, softcap;
 	int64_t window;
@@ -106,13 +106,12 @@ struct hone_build_vt {
 	hone_node (*positions)(const struct hone_build *at, hone_stream stream); /* i32 [N] */
 	/* Longest segment that may occur in the stream, in rows. */
 	int64_t (*max_length)(const struct hone_build *at, hone_stream stream);
-	hone_node (*linear)(
-		const struct hone_build *at, const struct hone_site *site, hone_node x);
+	hone_node (*linear)(const struct hone_build *at, const struct hone_site *site, hone_node x);
 	hone_node (*embed)(const struct hone_build *at, const struct hone_site *site,
 		hone_stream stream, hone_node ids);
 	/* RMSNorm when the site has no bias, LayerNorm when it has one. */
-	hone_node (*norm)(const struct hone_build *at, const struct hone_site *site, hone_node x,
-		double eps);
+	hone_node (*norm)(
+		const struct hone_build *at, const struct hone_site *site, hone_node x, double eps);
 	/* o [N,H K]; keeps the key/value cache in programs that decode. */
 	hone_node (*attention)(const struct hone_build *at, const struct hone_site *site,
 		struct hone_attention_io *io);
@@ -137,8 +136,8 @@ struct hone_build_vt {
 	hone_stream (*stream)(const struct hone_build *at, const char *name);
 	/* A declared column: [N], or [M] when read through a selection. */
 	hone_node (*column)(const struct hone_build *at, hone_stream stream, const char *name);
-	hone_node (*select)(
-		const struct hone_build *at, hone_stream stream, const char *selection, hone_node x);
+	hone_node (*select)(const struct hone_build *at, hone_stream stream, const char *selection,
+		hone_node x);
 	hone_node (*selected)(const struct hone_build *at, hone_stream stream,
 		const char *selection, const char *column);
 	/* The head `kind` ("lm") on rows [M,D]. */

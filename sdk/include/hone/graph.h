@@ -243,8 +243,7 @@ hone_reduce_cols(struct hone_graph *g, hone_node x, int32_t kind)
 static inline hone_node
 hone_gather_rows(struct hone_graph *g, hone_node table, hone_node index)
 {
-	return hone_node_make(
-		g, HONE_OP_GATHER_ROWS, table, index, hone_node_none(), NULL, 0);
+	return hone_node_make(g, HONE_OP_GATHER_ROWS, table, index, hone_node_none(), NULL, 0);
 }
 
 /* x with the rows at `index` replaced. */

@@ -36,20 +36,19 @@ struct hone_declare_vt {
 	uint32_t struct_size;
 	uint32_t pad;
 	/* A ragged set of token sequences that `emit` fills.  "text" is the model's. */
-	enum hone_status (*stream)(struct hone_declare *decl, const char *name,
-		const char *model, struct hone_error *err);
-	/* A column of a stream, i32 or f32; rows that `emit` leaves out hold `fill`. */
-	enum hone_status (*column)(struct hone_declare *decl, const char *stream,
-		const char *name, int32_t dtype, int32_t scope, double fill,
+	enum hone_status (*stream)(struct hone_declare *decl, const char *name, const char *model,
 		struct hone_error *err);
+	/* A column of a stream, i32 or f32; rows that `emit` leaves out hold `fill`. */
+	enum hone_status (*column)(struct hone_declare *decl, const char *stream, const char *name,
+		int32_t dtype, int32_t scope, double fill, struct hone_error *err);
 	/* Rows of `stream` where `column` (i32) is not `value`: a row space of its own. */
 	enum hone_status (*selection)(struct hone_declare *decl, const char *stream,
 		const char *name, const char *column, int64_t value, struct hone_error *err);
 	/* A forward of a view over a stream, to be fetched in `build` by `name`. */
-	enum hone_status (*forward)(struct hone_declare *decl, const char *name,
-		const char *view, const char *stream, uint32_t pass, struct hone_error *err);
-	enum hone_status (*head)(struct hone_declare *decl, const char *kind, int64_t n_out,
-		struct hone_error *err);
+	enum hone_status (*forward)(struct hone_declare *decl, const char *name, const char *view,
+		const char *stream, uint32_t pass, struct hone_error *err);
+	enum hone_status (*head)(
+		struct hone_declare *decl, const char *kind, int64_t n_out, struct hone_error *err);
 };
 
 /* ---- prepare and emit ---- */
@@ -107,8 +106,8 @@ struct hone_data_vt {
 	int32_t (*end_of_sequence)(const struct hone_data *data); /* -1 = none */
 	/* Adds an array to the example that is being made, then ends it: `rows` is its length
 	 * in the longest stream, `n_learned` the rows that will have a target. */
-	enum hone_status (*put)(struct hone_data *data, const char *name, int32_t dtype,
-		int64_t n, const void *values, struct hone_error *err);
+	enum hone_status (*put)(struct hone_data *data, const char *name, int32_t dtype, int64_t n,
+		const void *values, struct hone_error *err);
 	enum hone_status (*end_example)(
 		struct hone_data *data, int64_t rows, int64_t n_learned, struct hone_error *err);
 	/* Counts for the report: "truncated", "dropped_empty" ... */
@@ -121,12 +120,12 @@ struct hone_data_vt {
 	/* Starts a segment of n rows in a stream, and fills its columns. "tokens" is one. */
 	enum hone_status (*segment)(struct hone_data *data, const char *stream, const char *role,
 		int64_t n, struct hone_error *err);
-	enum hone_status (*column)(
-		struct hone_data *data, const char *name, const void *values, struct hone_error *err);
+	enum hone_status (*column)(struct hone_data *data, const char *name, const void *values,
+		struct hone_error *err);
 	/* Labels of n rows: labels[i] = ids[i + 1] where learned[i + 1] (NULL: everywhere), else
 	 * HONE_LABEL_NONE.  Valid until the next call. */
-	const int32_t *(*labels)(struct hone_data *data, int64_t n, const int32_t *ids,
-		const uint8_t *learned);
+	const int32_t *(*labels)(
+		struct hone_data *data, int64_t n, const int32_t *ids, const uint8_t *learned);
 	/* A random number in [0, 1), keyed by (seed, instance, epoch, example, i). */
 	double (*uniform)(const struct hone_data *data, uint64_t i);
 };

@@ -35,40 +35,40 @@ extern "C" {
 #define HONE_ROLE_OP "hone.op/1"
 
 /* X(NAME, value, "name", flags).  Values are explicit and only grow. */
-#define HONE_OP_LIST(X)                                                                        \
-	X(MATMUL, 1, "matmul", "RPA")                                                          \
-	X(UNARY, 2, "unary", "RP")                                                             \
-	X(UNARY_BACK, 3, "unary_back", "RP")                                                   \
-	X(BINARY, 4, "binary", "RP")                                                           \
-	X(SCALE, 5, "scale", "RP")                                                             \
-	X(CAST, 6, "cast", "RP")                                                               \
-	X(FILL, 7, "fill", "RP")                                                               \
-	X(RMS_NORM, 8, "rms_norm", "RP")                                                       \
-	X(RMS_NORM_BACK, 9, "rms_norm_back", "RP")                                             \
-	X(RMS_NORM_WEIGHT_BACK, 10, "rms_norm_weight_back", "PA")                              \
-	X(LAYER_NORM, 11, "layer_norm", "RP")                                                  \
-	X(LAYER_NORM_BACK, 12, "layer_norm_back", "RP")                                        \
-	X(LAYER_NORM_WEIGHT_BACK, 13, "layer_norm_weight_back", "PA")                          \
-	X(ROPE_TABLE, 14, "rope_table", "RP")                                                  \
-	X(ROPE, 15, "rope", "RP")                                                              \
-	X(ATTENTION, 16, "attention", "P")                                                     \
-	X(ATTENTION_BACK, 17, "attention_back", "P")                                           \
-	X(GATHER_ROWS, 18, "gather_rows", "P")                                                 \
-	X(SCATTER_ADD_ROWS, 19, "scatter_add_rows", "PA")                                      \
-	X(PUT_ROWS, 20, "put_rows", "P")                                                       \
-	X(SEGMENT_REDUCE, 21, "segment_reduce", "P")                                           \
-	X(SEGMENT_REDUCE_BACK, 22, "segment_reduce_back", "P")                                 \
-	X(SEGMENT_BROADCAST, 23, "segment_broadcast", "P")                                     \
-	X(REDUCE_COLS, 24, "reduce_cols", "RP")                                                \
-	X(REDUCE_ROWS, 25, "reduce_rows", "PA")                                                \
-	X(NLL, 26, "nll", "RP")                                                                \
-	X(NLL_BACK, 27, "nll_back", "RP")                                                      \
-	X(DROPOUT, 28, "dropout", "RPZ")                                                       \
-	X(SLICE_COLS, 29, "slice_cols", "RP")                                                  \
-	X(CONCAT_COLS, 30, "concat_cols", "RP")                                                \
-	X(BROADCAST, 31, "broadcast", "RP")                                                    \
-	X(SUM_SQUARES, 32, "sum_squares", "PA")                                                \
-	X(ADAMW, 33, "adamw", "")                                                              \
+#define HONE_OP_LIST(X)                                                                            \
+	X(MATMUL, 1, "matmul", "RPA")                                                              \
+	X(UNARY, 2, "unary", "RP")                                                                 \
+	X(UNARY_BACK, 3, "unary_back", "RP")                                                       \
+	X(BINARY, 4, "binary", "RP")                                                               \
+	X(SCALE, 5, "scale", "RP")                                                                 \
+	X(CAST, 6, "cast", "RP")                                                                   \
+	X(FILL, 7, "fill", "RP")                                                                   \
+	X(RMS_NORM, 8, "rms_norm", "RP")                                                           \
+	X(RMS_NORM_BACK, 9, "rms_norm_back", "RP")                                                 \
+	X(RMS_NORM_WEIGHT_BACK, 10, "rms_norm_weight_back", "PA")                                  \
+	X(LAYER_NORM, 11, "layer_norm", "RP")                                                      \
+	X(LAYER_NORM_BACK, 12, "layer_norm_back", "RP")                                            \
+	X(LAYER_NORM_WEIGHT_BACK, 13, "layer_norm_weight_back", "PA")                              \
+	X(ROPE_TABLE, 14, "rope_table", "RP")                                                      \
+	X(ROPE, 15, "rope", "RP")                                                                  \
+	X(ATTENTION, 16, "attention", "P")                                                         \
+	X(ATTENTION_BACK, 17, "attention_back", "P")                                               \
+	X(GATHER_ROWS, 18, "gather_rows", "P")                                                     \
+	X(SCATTER_ADD_ROWS, 19, "scatter_add_rows", "PA")                                          \
+	X(PUT_ROWS, 20, "put_rows", "P")                                                           \
+	X(SEGMENT_REDUCE, 21, "segment_reduce", "P")                                               \
+	X(SEGMENT_REDUCE_BACK, 22, "segment_reduce_back", "P")                                     \
+	X(SEGMENT_BROADCAST, 23, "segment_broadcast", "P")                                         \
+	X(REDUCE_COLS, 24, "reduce_cols", "RP")                                                    \
+	X(REDUCE_ROWS, 25, "reduce_rows", "PA")                                                    \
+	X(NLL, 26, "nll", "RP")                                                                    \
+	X(NLL_BACK, 27, "nll_back", "RP")                                                          \
+	X(DROPOUT, 28, "dropout", "RPZ")                                                           \
+	X(SLICE_COLS, 29, "slice_cols", "RP")                                                      \
+	X(CONCAT_COLS, 30, "concat_cols", "RP")                                                    \
+	X(BROADCAST, 31, "broadcast", "RP")                                                        \
+	X(SUM_SQUARES, 32, "sum_squares", "PA")                                                    \
+	X(ADAMW, 33, "adamw", "")                                                                  \
 	X(DECODE, 34, "decode", "RP")
 
 enum hone_op {
@@ -76,7 +76,7 @@ enum hone_op {
 #define HONE_OP_ENUM(name, value, text, flags) HONE_OP_##name = value,
 	HONE_OP_LIST(HONE_OP_ENUM)
 #undef HONE_OP_ENUM
-	HONE_OP_CUSTOM = 0x10000, /* ids from here on are interned names of plugins' ops */
+		HONE_OP_CUSTOM = 0x10000, /* ids from here on are interned names of plugins' ops */
 };
 
 /* MATMUL (a, b [, c]) -> y.  y = op(a, b), plus c where it is given.  c has the shape of y

@@ -30,8 +30,7 @@ extern "C" {
 #define HONE_ABI       ((uint32_t)HONE_ABI_MAJOR << 16 | (uint32_t)HONE_ABI_MINOR)
 
 /* True when table `p` reaches to the end of member `m` of type `T` and holds it. */
-#define HONE_HAS(p, T, m)                                                                      \
-	((p)->struct_size >= offsetof(T, m) + sizeof((p)->m) && (p)->m)
+#define HONE_HAS(p, T, m) ((p)->struct_size >= offsetof(T, m) + sizeof((p)->m) && (p)->m)
 
 /* Where an instance belongs.  Valid during `create`; strings live as long as the instance. */
 struct hone_instance_info {
@@ -44,9 +43,9 @@ struct hone_instance_info {
 struct hone_factory {
 	uint32_t struct_size;
 	uint32_t pad;
-	const char *role;    /* HONE_ROLE_... */
-	const char *name;    /* as in the INI: adapter = <name>, section [<name>] */
-	const char *summary; /* one line for people */
+	const char *role;                   /* HONE_ROLE_... */
+	const char *name;                   /* as in the INI: adapter = <name>, section [<name>] */
+	const char *summary;                /* one line for people */
 	const struct hone_options *options; /* NULL = no keys */
 
 	/* Makes an instance.  `values` is the struct that `options` describes, filled and
@@ -66,9 +65,9 @@ struct hone_factory {
 
 struct hone_plugin {
 	uint32_t struct_size;
-	uint32_t abi;     /* HONE_ABI of the headers it was built with */
-	uint32_t abi_min; /* lowest host ABI that it can live with */
-	uint32_t flags;   /* 0 */
+	uint32_t abi;        /* HONE_ABI of the headers it was built with */
+	uint32_t abi_min;    /* lowest host ABI that it can live with */
+	uint32_t flags;      /* 0 */
 	const char *id;      /* the file's name without .so; reverse DNS for third parties */
 	const char *version; /* semantic version */
 	const char *license; /* SPDX expression */
@@ -96,26 +95,26 @@ struct hone_plugin_note {
 #define HONE_EXTERN_C extern
 #endif
 
-#define HONE_PLUGIN_NOTE                                                                       \
-	__attribute__((section(".note.hone"), used, aligned(4))) static const struct           \
-		hone_plugin_note hone_plugin_note_v1 = {5, 16, HONE_NOTE_TYPE, "HONE",         \
-			HONE_ABI, HONE_ABI, (uint32_t)sizeof(struct hone_plugin),              \
-			(uint32_t)sizeof(struct hone_factory)}
+#define HONE_PLUGIN_NOTE                                                                           \
+	__attribute__((section(".note.hone"), used,                                                \
+		aligned(4))) static const struct hone_plugin_note hone_plugin_note_v1 = {5, 16,    \
+		HONE_NOTE_TYPE, "HONE", HONE_ABI, HONE_ABI, (uint32_t)sizeof(struct hone_plugin),  \
+		(uint32_t)sizeof(struct hone_factory)}
 
-#define HONE_PLUGIN_STRUCT(symbol, name, version, license, list)                               \
-	HONE_EXTERN_C __attribute__((visibility("default"))) const struct hone_plugin symbol;  \
-	const struct hone_plugin symbol = {(uint32_t)sizeof(struct hone_plugin), HONE_ABI,     \
-		HONE_ABI, 0, #name, version, license, NULL, NULL,                              \
+#define HONE_PLUGIN_STRUCT(symbol, name, version, license, list)                                   \
+	HONE_EXTERN_C __attribute__((visibility("default"))) const struct hone_plugin symbol;      \
+	const struct hone_plugin symbol = {(uint32_t)sizeof(struct hone_plugin), HONE_ABI,         \
+		HONE_ABI, 0, #name, version, license, NULL, NULL,                                  \
 		(uint32_t)(sizeof(list) / sizeof((list)[0])), 0, list}
 
 /* The one exported symbol.  A plugin that is linked into a host (-DHONE_BUILTIN) is the same
  * struct under the name hone_plugin_v1_<name>, and has no note. */
 #ifdef HONE_BUILTIN
-#define HONE_PLUGIN(name, version, license, list)                                              \
+#define HONE_PLUGIN(name, version, license, list)                                                  \
 	HONE_PLUGIN_STRUCT(hone_plugin_v1_##name, name, version, license, list)
 #else
-#define HONE_PLUGIN(name, version, license, list)                                              \
-	HONE_PLUGIN_NOTE;                                                                      \
+#define HONE_PLUGIN(name, version, license, list)                                                  \
+	HONE_PLUGIN_NOTE;                                                                          \
 	HONE_PLUGIN_STRUCT(hone_plugin_v1, name, version, license, list)
 #endif
 

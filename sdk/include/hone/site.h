@@ -41,24 +41,25 @@ enum hone_site_flags {
 /* Order of output rows in the stored weight, for sites whose rows are rotated by RoPE. */
 enum hone_row_order {
 	HONE_ROWS_PLAIN = 0,
-	HONE_ROWS_ROPE_INTERLEAVED = 1, /* pairs side by side per head, as llama.cpp stores q and k */
+	HONE_ROWS_ROPE_INTERLEAVED =
+		1, /* pairs side by side per head, as llama.cpp stores q and k */
 };
 
 /* A site as plugins see it.  Owned by the host, valid for the run. */
 struct hone_site {
 	uint32_t struct_size;
-	int32_t kind;        /* enum hone_site_kind */
-	uint32_t flags;      /* enum hone_site_flags */
-	int32_t layer;       /* -1 = outside the layers */
-	const char *name;    /* Hugging Face's path: "model.layers.0.self_attn.q_proj" */
-	const char *role;    /* "attn.q" */
-	const char *tower;   /* "text" */
-	const char *model;   /* "policy" */
-	int64_t in_features; /* I; EMBED: V; NORM: D; VALUE: dim[0] */
+	int32_t kind;         /* enum hone_site_kind */
+	uint32_t flags;       /* enum hone_site_flags */
+	int32_t layer;        /* -1 = outside the layers */
+	const char *name;     /* Hugging Face's path: "model.layers.0.self_attn.q_proj" */
+	const char *role;     /* "attn.q" */
+	const char *tower;    /* "text" */
+	const char *model;    /* "policy" */
+	int64_t in_features;  /* I; EMBED: V; NORM: D; VALUE: dim[0] */
 	int64_t out_features; /* O; EMBED and NORM: D */
 	int64_t n_heads, n_kv_heads, head_dim; /* of the attention that it belongs to, or 0 */
-	int32_t row_order;   /* enum hone_row_order: how rows lie, hence how RoPE must turn them */
-	uint32_t index;      /* position in the model's list */
+	int32_t row_order; /* enum hone_row_order: how rows lie, hence how RoPE must turn them */
+	uint32_t index;    /* position in the model's list */
 	const void *internal;
 };
 
@@ -73,7 +74,7 @@ static inline int
 hone_site_set_has(const struct hone_site_set *set, const struct hone_site *site)
 {
 	return set && site->index < set->n_bits &&
-	       (set->bits[site->index / 64] >> (site->index % 64) & 1);
+		(set->bits[site->index / 64] >> (site->index % 64) & 1);
 }
 
 /* A number per site ("q_proj: 16, layers.0: 4"); `values[site->index]`, NaN where unset. */
@@ -130,8 +131,8 @@ struct hone_param_spec {
 	int32_t init;                /* enum hone_init */
 	uint32_t flags;              /* enum hone_param_flags */
 	double init_scale;
-	double lr_scale;  /* factor of the learning rate */
-	int32_t overlay;  /* enum hone_slot: replaces weight or bias of the site in views with it */
+	double lr_scale; /* factor of the learning rate */
+	int32_t overlay; /* enum hone_slot: replaces weight or bias of the site in views with it */
 	int32_t pad;
 };
 

@@ -20,21 +20,21 @@ extern "C" {
 #endif
 
 /* Name, value, exit code of the program, meaning.  Values are explicit and only grow. */
-#define HONE_STATUS_LIST(X)                                                                    \
-	X(OK, 0, 0, "done")                                                                    \
-	X(EBUG, 1, 1, "a bug in hone or a plugin that broke its contract")                      \
-	X(EUSAGE, 2, 2, "the command line")                                                    \
-	X(ECONFIG, 3, 3, "the configuration")                                                  \
-	X(EDATA, 4, 4, "a data file")                                                          \
-	X(EMODEL, 5, 5, "a model or tokenizer file")                                           \
-	X(EPLUGIN, 6, 6, "a plugin")                                                           \
-	X(EDEVICE, 7, 7, "a device")                                                           \
-	X(ENOMEM, 8, 8, "memory")                                                              \
-	X(EIO, 9, 8, "disk")                                                                   \
-	X(ENOTFINITE, 10, 9, "a value that is not finite")                                     \
-	X(EINVAL, 11, 3, "an argument out of its range")                                       \
-	X(EUNSUPPORTED, 12, 3, "not offered here; ordinary, never fatal by itself")            \
-	X(EINTERRUPTED, 13, 130, "stopped by a signal")                                        \
+#define HONE_STATUS_LIST(X)                                                                        \
+	X(OK, 0, 0, "done")                                                                        \
+	X(EBUG, 1, 1, "a bug in hone or a plugin that broke its contract")                         \
+	X(EUSAGE, 2, 2, "the command line")                                                        \
+	X(ECONFIG, 3, 3, "the configuration")                                                      \
+	X(EDATA, 4, 4, "a data file")                                                              \
+	X(EMODEL, 5, 5, "a model or tokenizer file")                                               \
+	X(EPLUGIN, 6, 6, "a plugin")                                                               \
+	X(EDEVICE, 7, 7, "a device")                                                               \
+	X(ENOMEM, 8, 8, "memory")                                                                  \
+	X(EIO, 9, 8, "disk")                                                                       \
+	X(ENOTFINITE, 10, 9, "a value that is not finite")                                         \
+	X(EINVAL, 11, 3, "an argument out of its range")                                           \
+	X(EUNSUPPORTED, 12, 3, "not offered here; ordinary, never fatal by itself")                \
+	X(EINTERRUPTED, 13, 130, "stopped by a signal")                                            \
 	X(ENOTFOUND, 14, 3, "no such thing")
 
 enum hone_status {
