@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "loop.h"
+#include "result.h"
 #include "session.h"
 #include "train/checkpoint.h"
 #include "train/export.h"

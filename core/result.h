@@ -11,6 +11,11 @@
 #include "graph/engine.h"
 #include "run.h"
 #include "train/export.h"
+#include "train/export.h"
+
+/* A run's model and adapters for train/export.h; init_from is each instance's option of that
+ * name, where it has one. */
+struct hn_adapted hn_adapted_of_run(const struct hn_run *run, const struct hn_engine *engine);
 
 struct hn_result {
 	bool is_base;          /* the untouched file was asked for */

@@ -23,7 +23,6 @@
 #include "graph/engine.h"
 #include "text/tokenizer.h"
 
-struct hn_run;
 struct hone_options;
 
 enum { HN_ADAPTED_MAX = 16 };
@@ -40,9 +39,6 @@ struct hn_adapted {
 	const struct hn_tokenizer *tokenizer;  /* NULL: a folder's own files are copied, if any */
 	uint64_t seed;                         /* of initial values */
 };
-
-/* That of a run; init_from is each instance's option of that name, where it has one. */
-struct hn_adapted hn_adapted_of_run(const struct hn_run *run, const struct hn_engine *engine);
 
 /* Numbers of the run for the model card.  NAN and negative counts are left out, as NULL is. */
 struct hn_card {

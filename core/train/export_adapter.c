@@ -133,14 +133,16 @@ put_config(
 	const struct hn_adapted *of, uint32_t instance, const char *folder, struct hone_error *err)
 {
 	struct hn_model_config config = {.path = (char *)(uintptr_t)folder};
+	struct hn_described described = {0};
 	struct hn_str text = {0};
-	enum hone_status st = hn_describe(of, instance, &config.stored, err);
+	enum hone_status st = hn_describe(of, instance, &described, err);
 
+	config.stored = described.json;
 	if (!st)
 		st = hn_model_config_render(&config, NULL, &text, err);
 	if (!st)
 		st = hn_folder_put(folder, "adapter_config.json", &text, err);
-	json_decref(config.stored);
+	hn_described_fini(&described);
 	hn_str_fini(&text);
 	return st;
 }
@@ -191,7 +193,7 @@ enum hone_status
 hn_export_adapter(const struct hn_adapted *of, const char *dir, const struct hn_card *card,
 	struct hone_error *err)
 {
-	struct hn_folder folder = {0};
+	struct hn_export_folder folder = {0};
 	uint32_t n = 0;
 	enum hone_status st = hn_folder_begin(&folder, dir, of->model, err);
 

@@ -19,6 +19,7 @@ struct doc {
 	const struct hn_model *model;
 	bool *adapted; /* by site: the instance has a parameter there */
 	json_t *json;
+	struct hn_described *rules;
 	const char *wrong; /* the first key whose value JSON cannot hold */
 };
 
@@ -67,6 +68,12 @@ static void
 put_null(struct hone_export *doc, const char *key)
 {
 	put(doc, key, json_null());
+}
+
+static void
+leave_open(struct hone_export *base, const char *key)
+{
+	(void)json_object_set_new(((struct doc *)(void *)base)->rules->open, key, json_true());
 }
 
 static int
@@ -129,6 +136,7 @@ put_sites(struct hone_export *base, const char *key, const struct hone_site_set 
 		json = sites_as_regex(model, values);
 	}
 	put(base, key, json);
+	leave_open(base, key); /* the tensors say which sites they are */
 	free(names);
 	free(values);
 	hn_arena_fini(&arena);
@@ -152,7 +160,8 @@ map_by_paths(json_t *json, const struct hn_model *model, const double *values, d
 
 /* Only sites with parameters count: PEFT looks a pattern up for nothing else. */
 static void
-put_map(struct hone_export *base, const char *key, const struct hone_site_map *map, double common)
+put_map(struct hone_export *base, const char *key, const struct hone_site_map *map,
+	const char *common_key, double common)
 {
 	const struct doc *doc = (struct doc *)(void *)base;
 	const struct hn_model *model = doc->model;
@@ -176,9 +185,17 @@ put_map(struct hone_export *base, const char *key, const struct hone_site_map *m
 	if (!is_named)
 		map_by_paths(json, model, values, common);
 	put(base, key, json);
+	(void)json_object_set_new(doc->rules->maps, key, json_string(common_key));
 	free(names);
 	free(values);
 	hn_arena_fini(&arena);
+}
+
+static void
+refuse(struct hone_export *base, const char *key, const char *words, const char *why)
+{
+	(void)json_object_set_new(((struct doc *)(void *)base)->rules->refused, key,
+		json_pack("[s, s]", words, why));
 }
 
 static const struct hone_export_vt export_vt = {
@@ -190,6 +207,8 @@ static const struct hone_export_vt export_vt = {
 	.put_null = put_null,
 	.put_sites = put_sites,
 	.put_map = put_map,
+	.leave_open = leave_open,
+	.refuse = refuse,
 };
 
 void
@@ -244,13 +263,15 @@ sorted(json_t *json)
 }
 
 enum hone_status
-hn_describe(
-	const struct hn_adapted *of, uint32_t instance, struct json_t **out, struct hone_error *err)
+hn_describe(const struct hn_adapted *of, uint32_t instance, struct hn_described *out,
+	struct hone_error *err)
 {
 	const struct hn_adapter_ref *adapter = &of->adapters[instance];
-	struct doc doc = {.base = {&export_vt}, .model = of->model, .json = json_object()};
+	struct doc doc = {
+		.base = {&export_vt}, .model = of->model, .json = json_object(), .rules = out};
 	enum hone_status st = HONE_OK;
 
+	*out = (struct hn_described){NULL, json_object(), json_object(), json_object()};
 	doc.adapted = hn_alloc(of->model->n_sites + 1u);
 	memset(doc.adapted, 0, of->model->n_sites + 1u);
 	for (uint32_t i = 0; i < of->params->n; i++)
@@ -264,10 +285,20 @@ hn_describe(
 			"[%s] describes '%s' with a value that JSON cannot hold", adapter->section,
 			doc.wrong);
 	if (!st)
-		*out = sorted(doc.json);
+		out->json = sorted(doc.json);
 	json_decref(doc.json);
 	free(doc.adapted);
 	return st;
+}
+
+void
+hn_described_fini(struct hn_described *described)
+{
+	json_decref(described->json);
+	json_decref(described->maps);
+	json_decref(described->open);
+	json_decref(described->refused);
+	*described = (struct hn_described){0};
 }
 
 /* Only the first "%s" counts, and nothing else is a format. */

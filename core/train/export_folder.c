@@ -83,13 +83,13 @@ temp_beside(const char *path)
 }
 
 enum hone_status
-hn_folder_begin(struct hn_folder *folder, const char *path, const struct hn_model *model,
+hn_folder_begin(struct hn_export_folder *folder, const char *path, const struct hn_model *model,
 	struct hone_error *err)
 {
 	size_t n = strlen(path);
 	enum hone_status st;
 
-	*folder = (struct hn_folder){.path = hn_strdup(path)};
+	*folder = (struct hn_export_folder){.path = hn_strdup(path)};
 	while (n > 1 && folder->path[n - 1] == '/')
 		folder->path[--n] = '\0';
 	st = check_place(folder->path, model, err);
@@ -102,16 +102,16 @@ hn_folder_begin(struct hn_folder *folder, const char *path, const struct hn_mode
 }
 
 static void
-fini(struct hn_folder *folder)
+fini(struct hn_export_folder *folder)
 {
 	free(folder->path);
 	free(folder->temp);
-	*folder = (struct hn_folder){0};
+	*folder = (struct hn_export_folder){0};
 }
 
 /* Exchanges the names, or moves the old folder out of the way first. */
 static enum hone_status
-replace(const struct hn_folder *folder, struct hone_error *err)
+replace(const struct hn_export_folder *folder, struct hone_error *err)
 {
 	struct hn_str old = {0};
 	enum hone_status st = HONE_OK;
@@ -130,7 +130,7 @@ replace(const struct hn_folder *folder, struct hone_error *err)
 }
 
 enum hone_status
-hn_folder_commit(struct hn_folder *folder, struct hone_error *err)
+hn_folder_commit(struct hn_export_folder *folder, struct hone_error *err)
 {
 	char *dir = hn_path_dir(folder->path);
 	enum hone_status st = hn_dir_sync(folder->temp, err);
@@ -149,7 +149,7 @@ hn_folder_commit(struct hn_folder *folder, struct hone_error *err)
 }
 
 void
-hn_folder_abandon(struct hn_folder *folder)
+hn_folder_abandon(struct hn_export_folder *folder)
 {
 	if (folder->temp && hn_path_is_dir(folder->temp))
 		(void)hn_dir_remove(folder->temp, NULL);

@@ -3,10 +3,9 @@
  *
  * The instance declares what it is; the folder must say the same.  What it declares is compared
  * in the form in which it would be exported: each key that the plugin describes is sought in
- * the folder's adapter_config.json.  Keys that only mattered at the start or in training
- * (init_*, *dropout) may differ, target_modules are compared by the tensors, and ranks and
- * alphas per module, because one of them may be the common value here and a pattern there.
- * A key that the plugin does not know must not ask for anything.
+ * the folder's adapter_config.json.  Keys that the plugin leaves open may differ, modules are
+ * compared by the tensors, and numbers per module, because one of them may be the common value
+ * here and a pattern there.  A key that the plugin does not know must not ask for anything.
  *
  * Tensors: base_model.model.<path>.lora_A.weight, or the same with the adapter's name in it
  * (".lora_A.default.weight"), as PEFT's own state_dict has it.
@@ -91,42 +90,68 @@ is_equal(const json_t *a, const json_t *b)
 	return json_equal(a, b) != 0;
 }
 
-/* Starts of weights that also change the base, which then is not the model at hand. */
+/* Values that the plugin refuses, by how they begin: "a|b|c". */
 static enum hone_status
-check_start(const char *folder, const json_t *config, struct hone_error *err)
+check_refused(const char *folder, const struct hn_described *mine, const json_t *theirs,
+	struct hone_error *err)
 {
-	static const char *const changing[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
-	const char *start = json_string_value(json_object_get(config, "init_lora_weights"));
+	const char *key;
+	json_t *rule;
 
-	for (size_t i = 0; start && i < sizeof changing / sizeof changing[0]; i++)
-		if (hn_starts_with(start, changing[i]))
-			return hone_fail_at(err, HONE_EUNSUPPORTED, folder, 0, 0,
-				"adapter_config.json: init_lora_weights is '%.40s', so the adapter "
-				"belongs to a changed base; save it in PEFT with "
-				"path_initial_model_for_weight_conversion",
-				start);
+	json_object_foreach(mine->refused, key, rule)
+	{
+		const char *value = json_string_value(json_object_get(theirs, key));
+		const char *word = json_string_value(json_array_get(rule, 0));
+
+		while (value && word && *word) {
+			const size_t n = strcspn(word, "|");
+
+			if (strncmp(value, word, n) == 0)
+				return hone_fail_at(err, HONE_EUNSUPPORTED, folder, 0, 0,
+					"adapter_config.json: %.60s is '%.40s': %s", key, value,
+					json_string_value(json_array_get(rule, 1)));
+			word += n + (word[n] == '|');
+		}
+	}
 	return HONE_OK;
 }
 
+/* Keys of every PEFT file that say nothing about what an adapter computes: where it comes
+ * from, and which modules, which the tensors say. */
 static bool
-is_of_training(const char *key)
+is_envelope(const char *key)
 {
 	static const char *const keys[] = {"inference_mode", "base_model_name_or_path", "revision",
-		"task_type", "auto_mapping", "target_modules", "exclude_modules",
-		"layers_to_transform", "layers_pattern", "r", "lora_alpha", "rank_pattern",
-		"alpha_pattern", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
-		"ensure_weight_tying"};
+		"task_type", "auto_mapping", "exclude_modules", "ensure_weight_tying"};
 
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
 		if (hn_streq(key, keys[i]))
 			return true;
-	return hn_starts_with(key, "init_") || hn_ends_with(key, "dropout");
+	return hn_starts_with(key, "layers_");
+}
+
+/* Whether a key is not compared as it stands: open, or compared module by module. */
+static bool
+is_open(const struct hn_described *mine, const char *key)
+{
+	const char *pattern;
+	json_t *common;
+
+	if (is_envelope(key) || json_object_get(mine->open, key))
+		return true;
+	json_object_foreach(mine->maps, pattern, common)
+	{
+		if (hn_streq(key, pattern) || hn_streq(key, json_string_value(common)))
+			return true;
+	}
+	return false;
 }
 
 /* Unknown numbers and texts are settings of something; what switches it on is true, a list
  * or an object. */
 static enum hone_status
-check_unknown(const char *folder, const json_t *mine, const json_t *theirs, struct hone_error *err)
+check_unknown(const char *folder, const struct hn_described *mine, const json_t *theirs,
+	struct hone_error *err)
 {
 	const char *key;
 	json_t *value;
@@ -135,7 +160,7 @@ check_unknown(const char *folder, const json_t *mine, const json_t *theirs, stru
 	{
 		char text[96];
 
-		if (json_object_get(mine, key) || is_of_training(key) || is_nothing(value) ||
+		if (json_object_get(mine->json, key) || is_open(mine, key) || is_nothing(value) ||
 			json_is_string(value) || json_is_number(value))
 			continue;
 		return hone_fail_at(err, HONE_EUNSUPPORTED, folder, 0, 0,
@@ -148,16 +173,17 @@ check_unknown(const char *folder, const json_t *mine, const json_t *theirs, stru
 }
 
 static enum hone_status
-check_keys(const char *folder, const json_t *mine, const json_t *theirs, struct hone_error *err)
+check_keys(const char *folder, const struct hn_described *mine, const json_t *theirs,
+	struct hone_error *err)
 {
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)mine, key, value)
+	json_object_foreach(mine->json, key, value)
 	{
 		const json_t *found = json_object_get(theirs, key);
 
-		if (is_of_training(key) || is_equal(value, found) ||
+		if (is_open(mine, key) || is_equal(value, found) ||
 			(!found && json_is_string(value) &&
 				hn_streq(json_string_value(value), "none")))
 			continue;
@@ -184,51 +210,64 @@ number_at(const json_t *config, const char *common, const char *pattern, const c
 	return json_object_get(config, common);
 }
 
+/* One kind of number, at every module that has a parameter. */
 static enum hone_status
-check_numbers(const struct hn_adapted *to, uint32_t instance, const char *folder,
-	const json_t *mine, const json_t *theirs, struct hone_error *err)
+check_map(const struct hn_adapted *to, uint32_t instance, const char *folder, const json_t *mine,
+	const json_t *theirs, const char *pattern, const char *common, struct hone_error *err)
 {
-	static const char *const numbers[][2] = {
-		{"r", "rank_pattern"}, {"lora_alpha", "alpha_pattern"}};
-
 	for (uint32_t i = 0; i < to->params->n; i++) {
 		const struct hn_param *param = &to->params->list[i];
 		const char *path = param->site ? param->site->pub.name : NULL;
+		const json_t *wanted, *found;
+		char a[96], b[96];
 
-		for (size_t k = 0; k < 2 && path && param->instance_idx == instance; k++) {
-			const json_t *wanted = number_at(mine, numbers[k][0], numbers[k][1], path);
-			const json_t *found = number_at(theirs, numbers[k][0], numbers[k][1], path);
-			char a[96], b[96];
-
-			if (!wanted || is_equal(wanted, found))
-				continue;
+		if (!path || param->instance_idx != instance)
+			continue;
+		wanted = number_at(mine, common, pattern, path);
+		found = number_at(theirs, common, pattern, path);
+		if (wanted && !is_equal(wanted, found))
 			return hone_fail_at(err, HONE_EMODEL, folder, 0, 0,
-				"adapter_config.json: %s at %s is %s, but this run declares %s; "
-				"set "
+				"adapter_config.json: %s at %s is %s, but this run declares %s; set "
 				"the same or leave the adapter away",
-				numbers[k][0], path, print(found, b, sizeof b),
-				print(wanted, a, sizeof a));
-		}
+				common, path, print(found, b, sizeof b), print(wanted, a, sizeof a));
 	}
 	return HONE_OK;
+}
+
+static enum hone_status
+check_numbers(const struct hn_adapted *to, uint32_t instance, const char *folder,
+	const struct hn_described *mine, const json_t *theirs, struct hone_error *err)
+{
+	enum hone_status st = HONE_OK;
+	const char *pattern;
+	json_t *common;
+
+	json_object_foreach(mine->maps, pattern, common)
+	{
+		if (!st)
+			st = check_map(to, instance, folder, mine->json, theirs, pattern,
+				json_string_value(common), err);
+	}
+	return st;
 }
 
 static enum hone_status
 check_config(
 	const struct hn_adapted *to, uint32_t instance, const char *folder, struct hone_error *err)
 {
-	json_t *mine = NULL, *theirs = NULL;
+	struct hn_described mine = {0};
+	json_t *theirs = NULL;
 	enum hone_status st = hn_adapter_config_read(folder, &theirs, err);
 
 	if (!st)
 		st = hn_describe(to, instance, &mine, err);
 	if (!st)
-		st = check_start(folder, theirs, err);
+		st = check_refused(folder, &mine, theirs, err);
 	if (!st)
-		st = check_keys(folder, mine, theirs, err);
+		st = check_keys(folder, &mine, theirs, err);
 	if (!st)
-		st = check_numbers(to, instance, folder, mine, theirs, err);
-	json_decref(mine);
+		st = check_numbers(to, instance, folder, &mine, theirs, err);
+	hn_described_fini(&mine);
 	json_decref(theirs);
 	return st;
 }

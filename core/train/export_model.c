@@ -388,7 +388,7 @@ hn_export_model(const struct hn_adapted *of, const char *dir, enum hn_export_dty
 	const struct hn_card *card, struct hone_error *err)
 {
 	struct export all = {.of = of, .dtype = choose_dtype(of->model, dtype), .has_tie = -1};
-	struct hn_folder folder = {0};
+	struct hn_export_folder folder = {0};
 	enum hone_status st = hn_merger_open(&all.merger, of, err);
 
 	for (uint32_t i = 0; i < of->model->n_sites && !st; i++)

@@ -12,19 +12,19 @@ struct json_t;
 
 /* ---- export_folder.c: a folder that appears as a whole ---- */
 
-struct hn_folder {
+struct hn_export_folder {
 	char *path; /* where it shall stand */
 	char *temp; /* where it is written */
 };
 
 /* Makes the temporary folder.  Refuses a `path` where something stands that hone did not
  * write, and the folder of the model itself. */
-enum hone_status hn_folder_begin(struct hn_folder *folder, const char *path,
+enum hone_status hn_folder_begin(struct hn_export_folder *folder, const char *path,
 	const struct hn_model *model, struct hone_error *err);
 /* Puts it in its place; frees. */
-enum hone_status hn_folder_commit(struct hn_folder *folder, struct hone_error *err);
+enum hone_status hn_folder_commit(struct hn_export_folder *folder, struct hone_error *err);
 /* Removes what was written; frees.  A zeroed struct is fine. */
-void hn_folder_abandon(struct hn_folder *folder);
+void hn_folder_abandon(struct hn_export_folder *folder);
 
 /* Writes a text file, and reads it back. */
 enum hone_status hn_folder_put(
@@ -56,9 +56,16 @@ bool hn_sites_name(const struct hn_model *model, const double *values, const boo
 
 /* ---- export_describe.c ---- */
 
-/* The adapter_config.json of an adapter: what it describes and what PEFT needs, keys sorted. */
-enum hone_status hn_describe(const struct hn_adapted *of, uint32_t instance, struct json_t **out,
-	struct hone_error *err);
+/* What an adapter says of itself.  hn_described_fini in any case. */
+struct hn_described {
+	struct json_t *json;    /* the adapter_config.json, keys sorted; NULL on error */
+	struct json_t *maps;    /* key of numbers by module -> key of the common number */
+	struct json_t *open;    /* keys that say nothing about what is computed */
+	struct json_t *refused; /* key -> [beginnings of values that are refused, why] */
+};
+enum hone_status hn_describe(const struct hn_adapted *of, uint32_t instance,
+	struct hn_described *out, struct hone_error *err);
+void hn_described_fini(struct hn_described *described);
 /* The factory's name in a section: "lora" of "lora.second". */
 void hn_adapter_type_of(const char *section, char type[64]);
 /* The tensor's name in the file: export_name with the site's.  The caller frees. */

@@ -146,6 +146,8 @@ lora_merge(const void *self, const struct hone_build *at, const struct hone_site
 static enum hone_status
 lora_describe(const void *self, struct hone_export *doc, struct hone_error *err)
 {
+	static const char *const open[] = {"lora_dropout", "init_lora_weights", "loftq_config",
+		"eva_config", "corda_config", "lora_ga_config"};
 	const struct lora *lora = self;
 
 	(void)err;
@@ -154,8 +156,9 @@ lora_describe(const void *self, struct hone_export *doc, struct hone_error *err)
 	doc->vt->put_f64(doc, "lora_alpha", lora->lora_alpha);
 	doc->vt->put_f64(doc, "lora_dropout", lora->lora_dropout);
 	doc->vt->put_sites(doc, "target_modules", lora->target_modules);
-	doc->vt->put_map(doc, "rank_pattern", lora->rank_pattern, (double)lora->r);
-	doc->vt->put_map(doc, "alpha_pattern", lora->alpha_pattern, lora->lora_alpha);
+	doc->vt->put_map(doc, "rank_pattern", lora->rank_pattern, "r", (double)lora->r);
+	doc->vt->put_map(
+		doc, "alpha_pattern", lora->alpha_pattern, "lora_alpha", lora->lora_alpha);
 	doc->vt->put_bool(doc, "use_rslora", lora->use_rslora);
 	doc->vt->put_bool(doc, "use_dora", 0);
 	doc->vt->put_bool(doc, "fan_in_fan_out", 0);
@@ -164,6 +167,11 @@ lora_describe(const void *self, struct hone_export *doc, struct hone_error *err)
 	doc->vt->put_null(doc, "modules_to_save");
 	doc->vt->put_null(doc, "layers_to_transform");
 	doc->vt->put_null(doc, "layers_pattern");
+	for (size_t i = 0; i < sizeof open / sizeof open[0]; i++)
+		doc->vt->leave_open(doc, open[i]);
+	doc->vt->refuse(doc, "init_lora_weights", "pissa|olora|corda|loftq|lora_ga",
+		"the adapter belongs to a changed base; save it in PEFT with "
+		"path_initial_model_for_weight_conversion");
 	return HONE_OK;
 }
 

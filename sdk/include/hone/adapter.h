@@ -38,9 +38,17 @@ struct hone_export_vt {
 	/* Module names as PEFT's target_modules, shortest suffixes that name exactly these. */
 	void (*put_sites)(
 		struct hone_export *doc, const char *key, const struct hone_site_set *set);
-	/* {"pattern": number}: sites whose value differs from `common`. */
+	/* {"pattern": number}: sites whose value differs from `common`, which stands under
+	 * `common_key`. */
 	void (*put_map)(struct hone_export *doc, const char *key, const struct hone_site_map *map,
-		double common);
+		const char *common_key, double common);
+
+	/* When an adapter is read, every key put here must say the same, except: `key` says
+	 * nothing about what the adapter computes (its start, its training). */
+	void (*leave_open)(struct hone_export *doc, const char *key);
+	/* ... and a value of `key` that begins with one of "a|b|c" is refused: `why`. */
+	void (*refuse)(
+		struct hone_export *doc, const char *key, const char *words, const char *why);
 };
 
 /* What stands at a site when adapters are merged into the weights. */
