@@ -98,6 +98,8 @@ open_device(struct bench_model *bench, const struct hone_factory *factory, const
 
 	if (factory->create(&bench->host, &info, values, &self, &err))
 		fail_msg("%s", err.text);
+	bench->backends[bench->n_backends] = factory;
+	bench->backend_selves[bench->n_backends++] = self;
 	device->vt = factory->vt;
 	device->name = factory->name;
 	if (device->vt->open(self, 0, &device->device, &err))
@@ -177,6 +179,9 @@ bench_close(struct bench_model *bench)
 		hn_engine_fini(&bench->engine);
 	for (uint32_t i = 0; i < bench->n_devices; i++)
 		bench->devices[i].vt->close(bench->devices[i].device);
+	for (uint32_t i = 0; i < bench->n_backends; i++)
+		if (HONE_HAS(bench->backends[i], struct hone_factory, destroy))
+			bench->backends[i]->destroy(bench->backend_selves[i]);
 	hn_params_fini(&bench->params);
 	hn_model_close(&bench->model);
 	hn_pool_destroy(bench->pool);

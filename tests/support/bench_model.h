@@ -18,6 +18,9 @@ struct bench_model {
 	uint32_t n_adapters;
 	struct hn_device devices[2];
 	uint32_t n_devices;
+	const struct hone_factory *backends[2]; /* as they were opened, with their instances */
+	void *backend_selves[2];
+	uint32_t n_backends;
 	struct hn_engine engine;
 	struct hn_pool *pool;
 	struct hone_host host;
