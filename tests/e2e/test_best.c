@@ -108,8 +108,9 @@ test_early_stopping_stops_and_stays_stopped_after_a_kill(void **state)
 	assert_true(e.step[e.n - 1] < 40);
 	place_assert_says(&place, "stopped early after step", NULL);
 	result[0] = place_read(&place, "run/adapter/adapter_config.json");
-	assert_true(loss_of_result(&place, COMMON "--set train.early_stopping_patience=2 --json "
-						  "--split validation") == e.loss[e.best]);
+	assert_true(loss_of_result(&place,
+			    COMMON "--set train.early_stopping_patience=2 --json "
+				   "--split validation") == e.loss[e.best]);
 	/* As if it had been killed after the last checkpoint and before the result. */
 	place_write(&place, "run/state.json",
 		"{\"schema\": \"hone.run/1\", \"state\": \"running\", \"step\": 0}\n");

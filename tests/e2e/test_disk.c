@@ -33,8 +33,8 @@ begin_run(const struct place *place, const char *output)
 		free(path);
 	}
 	(void)snprintf(name, sizeof name, "%s/state.json", output);
-	place_write(place, name,
-		"{\"schema\": \"hone.run/1\", \"state\": \"running\", \"step\": 0}\n");
+	place_write(
+		place, name, "{\"schema\": \"hone.run/1\", \"state\": \"running\", \"step\": 0}\n");
 }
 
 /* Exit 8 with what is missing, and nothing half written under any name. */
@@ -102,7 +102,7 @@ static bool
 mount_disk(const char *path)
 {
 	return !unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
-	       !mount("hone-test", path, "tmpfs", 0, "size=8m");
+		!mount("hone-test", path, "tmpfs", 0, "size=8m");
 }
 
 static void

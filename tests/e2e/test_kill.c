@@ -180,7 +180,8 @@ check_signal(int number, int code)
 	place_open(&place);
 	whole_s = reference(&place, "--set checkpoint.save_steps=1000");
 	for (int i = 0; i < TRIES; i++) {
-		pid_t pid = place_start(&place, "train", "run.ini", "--set checkpoint.save_steps=1000");
+		pid_t pid =
+			place_start(&place, "train", "run.ini", "--set checkpoint.save_steps=1000");
 		struct place_end end;
 
 		if (stopped < 3) {

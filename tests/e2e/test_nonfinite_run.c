@@ -17,8 +17,8 @@
 static void
 make_poisoned(const struct place *place)
 {
-	static const char *const names[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-		"model.safetensors"};
+	static const char *const names[] = {
+		"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
 	static const uint8_t inf[4] = {0x00, 0x00, 0x80, 0x7f};
 	struct hone_error err = {0};
 	char *dir = place_path(place, "poisoned");
@@ -61,7 +61,7 @@ test_nonfinite_weight_of_the_file_is_named(void **state)
 
 /* Each step multiplies the parameters by 1 - 10 * 10 until they overflow. */
 #define EXPLODES                                                                                   \
-	"--set train.learning_rate=10 --set train.weight_decay=10 --set train.max_grad_norm=0 "   \
+	"--set train.learning_rate=10 --set train.weight_decay=10 --set train.max_grad_norm=0 "    \
 	"--set train.lr_scheduler_type=constant --set checkpoint.save_steps=1 "                    \
 	"--set eval.eval_steps=1000 --set checkpoint.save_total_limit=2 --set train.compute=f32"
 
@@ -98,7 +98,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nonfinite_weight_of_the_file_is_named),
-		cmocka_unit_test(test_nonfinite_training_stops_at_its_step_and_keeps_the_checkpoint),
+		cmocka_unit_test(
+			test_nonfinite_training_stops_at_its_step_and_keeps_the_checkpoint),
 	};
 
 	return cmocka_run_group_tests_name("nonfinite_run", tests, NULL, NULL);

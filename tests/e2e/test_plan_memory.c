@@ -18,7 +18,8 @@
 static const double tolerance = 0.05;
 
 static const char config[] =
-	"{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": 4096, "
+	"{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": "
+	"4096, "
 	"\"hidden_size\": 384, \"intermediate_size\": 1024, \"num_hidden_layers\": 4, "
 	"\"num_attention_heads\": 6, \"num_key_value_heads\": 6, \"hidden_act\": \"silu\", "
 	"\"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"max_position_embeddings\": 256, "
@@ -74,8 +75,8 @@ check_plan(const struct place *place, const char *words)
 	const int64_t plan = planned_peak(place, words);
 	const int64_t peak = place_run(place, "train", words, 0).rss_bytes;
 
-	print_message("%s: planned %.1f MB, taken %.1f MB, %+.1f %%\n", words[0] ? words : "run.ini",
-		(double)plan / 1e6, (double)peak / 1e6,
+	print_message("%s: planned %.1f MB, taken %.1f MB, %+.1f %%\n",
+		words[0] ? words : "run.ini", (double)plan / 1e6, (double)peak / 1e6,
 		100.0 * ((double)peak / (double)plan - 1.0));
 	assert_true(plan > 150000000);
 	assert_true(fabs((double)peak / (double)plan - 1.0) < tolerance);
@@ -99,7 +100,8 @@ test_plan_full_training_takes_what_was_planned(void **state)
 		"[checkpoint]\nsave_steps = 2\n[cpu]\nthreads = 2\n");
 	check_plan(&place, "--json");
 	check_plan(&place,
-		"--json --set run.output=again --set model.path=run/model --set model.init=pretrained");
+		"--json --set run.output=again --set model.path=run/model --set "
+		"model.init=pretrained");
 	place_close(&place);
 }
 

@@ -31,8 +31,8 @@ check_threads(const char *compute)
 	place_assert_same_metrics(&place, "t1", "t2");
 	place_assert_same_metrics(&place, "t1", "t3");
 	/* The comparison sees a difference where there is one. */
-	(void)snprintf(words, sizeof words, "--set run.output=s --set run.seed=8 --set train.compute=%s",
-		compute);
+	(void)snprintf(words, sizeof words,
+		"--set run.output=s --set run.seed=8 --set train.compute=%s", compute);
 	(void)place_run(&place, "train", words, 0);
 	{
 		char *path[2] = {place_path(&place, "t1/adapter/adapter_model.safetensors"),
@@ -118,8 +118,8 @@ check_refused(const struct place *place, const char *words, const char *key, con
 static void
 make_other_model(const struct place *place)
 {
-	static const char *const names[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-		"model.safetensors"};
+	static const char *const names[] = {
+		"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
 	struct hone_error err = {0};
 	char *dir = place_path(place, "other");
 
@@ -153,7 +153,8 @@ test_resume_with_other_options_data_or_model_is_refused(void **state)
 	check_refused(&place, "--set train.learning_rate=2e-2", "learning_rate", "0.01", "0.02");
 	check_refused(&place, "--set lora.lora_dropout=0", "lora_dropout", "0.1", "0");
 	place_write_sums(&place, "other.jsonl", 3, 40);
-	check_refused(&place, "--set data.train=other.jsonl", "train", "train.jsonl", "other.jsonl");
+	check_refused(
+		&place, "--set data.train=other.jsonl", "train", "train.jsonl", "other.jsonl");
 	make_other_model(&place);
 	check_refused(&place, "--set model.path=other", "path", "tiny-llama", "other");
 	/* The same name with other content. */

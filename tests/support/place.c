@@ -154,7 +154,8 @@ become(const struct place *place, char *const *argv)
 	const int errors = open("stderr", O_WRONLY | O_CREAT | O_TRUNC, 0666);
 	const struct rlimit limit = {place->file_bytes_max, place->file_bytes_max};
 
-	if (out < 0 || errors < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(errors, STDERR_FILENO) < 0)
+	if (out < 0 || errors < 0 || dup2(out, STDOUT_FILENO) < 0 ||
+		dup2(errors, STDERR_FILENO) < 0)
 		_exit(127);
 	if (place->file_bytes_max && setrlimit(RLIMIT_FSIZE, &limit))
 		_exit(127);

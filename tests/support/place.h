@@ -38,8 +38,8 @@ char *place_read(const struct place *place, const char *name);
 void place_write_sums(const struct place *place, const char *name, uint64_t seed, int n);
 
 /* Starts `hone <command> <ini> <words>`; stdout and stderr become files of these names. */
-pid_t place_start(const struct place *place, const char *command, const char *ini,
-	const char *words);
+pid_t place_start(
+	const struct place *place, const char *command, const char *ini, const char *words);
 struct place_end place_wait(pid_t pid);
 /* Starts run.ini and waits; fails the test, with stderr, when it ends with another code. */
 struct place_end place_run(
