@@ -128,6 +128,18 @@ place_close(struct place *place)
 
 /* ---- processes ---- */
 
+bool
+place_is_instrumented(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return true;
+#elif defined(__has_feature)
+	return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+	return false;
+#endif
+}
+
 double
 place_now_s(void)
 {

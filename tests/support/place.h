@@ -8,6 +8,7 @@
 #ifndef HN_TEST_PLACE_H
 #define HN_TEST_PLACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -54,6 +55,9 @@ void place_assert_same_result(const struct place *place, const char *a, const ch
 void place_assert_same_metrics(const struct place *place, const char *a, const char *b);
 /* Steps of the checkpoints that are there: the newest, -1 when there is none. */
 int64_t place_newest_step(const struct place *place, const char *output);
+
+/* Whether this build counts memory otherwise: sanitizers keep shadows and freed blocks. */
+bool place_is_instrumented(void);
 
 double place_now_s(void);
 void place_sleep(double seconds);
