@@ -24,6 +24,9 @@ init_param(const struct hn_adapted *to, const struct hn_param *param, struct hon
 		hn_param_permute(param, true, values);
 	if (!st)
 		st = hn_engine_set(to->engine, HN_MEMORY_PARAMS, param, values, err);
+	/* A weight that a parameter begins from need not stay in memory beside it. */
+	if (param->spec.init == HONE_INIT_WEIGHT)
+		hn_tensor_file_forget(&to->model->checkpoint.tensors);
 	free(values);
 	return st;
 }
@@ -38,7 +41,5 @@ hn_params_init(const struct hn_adapted *to, struct hone_error *err)
 	for (uint32_t i = 0; i < to->n_adapters && !st; i++)
 		if (to->init_from[i])
 			st = hn_import_adapter(to, i, to->init_from[i], err);
-	/* Weights that parameters began from need not stay in memory beside them. */
-	hn_tensor_file_forget(&to->model->checkpoint.tensors);
 	return st;
 }

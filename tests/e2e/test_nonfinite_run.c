@@ -1,0 +1,106 @@
+/*
+ * test_nonfinite_run.c - a run whose numbers overflow stops at that step and says where.
+ *
+ * Would catch: NaN written into the parameters and into the next checkpoint, a run that goes on
+ * with a loss of NaN, a message from which nobody can tell step, loss term and tensor.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "place.h"
+
+/* A copy of the model with +inf as an element of its last tensor (safetensors: the data end
+ * with the file). */
+static void
+make_poisoned(const struct place *place)
+{
+	static const char *const names[] = {
+		"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+	static const uint8_t inf[4] = {0x00, 0x00, 0x80, 0x7f};
+	struct hone_error err = {0};
+	char *dir = place_path(place, "poisoned");
+
+	assert_int_equal(hn_dir_make(dir, &err), HONE_OK);
+	for (size_t i = 0; i < 4; i++) {
+		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", names[i]);
+		char *to = hn_path_join(dir, names[i]), *bytes;
+		size_t n;
+
+		assert_int_equal(
+			hn_file_read(from, UINT64_C(1) << 24, HONE_EIO, &bytes, &n, &err), HONE_OK);
+		if (i == 3)
+			memcpy(bytes + n - 4, inf, sizeof inf);
+		assert_int_equal(hn_file_replace(to, bytes, n, &err), HONE_OK);
+		free(bytes);
+		free(from);
+		free(to);
+	}
+	free(dir);
+}
+
+static void
+test_nonfinite_weight_of_the_file_is_named(void **state)
+{
+	struct place place;
+
+	(void)state;
+	place_open(&place);
+	make_poisoned(&place);
+	place_write(&place, "run.ini",
+		"[run]\noutput = run\nadapter = lora\nobjective = sft\n"
+		"[model]\npath = poisoned\n[data]\ntrain = train.jsonl\nmax_length = 64\n"
+		"[train]\nlearning_rate = 1e-3\ncompute = f32\n");
+	(void)place_run(&place, "train", "", 9);
+	place_assert_says(&place, "step 1", "'nll'", "model.norm.weight", "damaged", NULL);
+	assert_int_equal(place_newest_step(&place, "run"), -1);
+	place_close(&place);
+}
+
+/* Each step multiplies the parameters by 1 - 10 * 10 until they overflow. */
+#define EXPLODES                                                                                   \
+	"--set train.learning_rate=10 --set train.weight_decay=10 --set train.max_grad_norm=0 "    \
+	"--set train.lr_scheduler_type=constant --set checkpoint.save_steps=1 "                    \
+	"--set eval.eval_steps=1000 --set checkpoint.save_total_limit=2 --set train.compute=f32"
+
+static void
+test_nonfinite_training_stops_at_its_step_and_keeps_the_checkpoint(void **state)
+{
+	struct place place;
+	int64_t newest;
+	char step[64], path[128], *before, *after;
+
+	(void)state;
+	place_open(&place);
+	(void)place_run(&place, "train", EXPLODES, 9);
+	newest = place_newest_step(&place, "run");
+	assert_true(newest >= 1 && newest < 39);
+	(void)snprintf(step, sizeof step, "step %d:", (int)newest + 1);
+	place_assert_says(&place, step, "not finite", "lora_", "learning_rate", NULL);
+	(void)snprintf(path, sizeof path, "run/checkpoints/step-%06d/manifest.json", (int)newest);
+	before = place_read(&place, path);
+	/* The checkpoint can be read and gives the same end again. */
+	(void)place_run(&place, "train", EXPLODES, 9);
+	place_assert_says(&place, "going on from", step, NULL);
+	after = place_read(&place, path);
+	assert_true(before[0]);
+	assert_string_equal(before, after);
+	assert_int_equal(place_newest_step(&place, "run"), newest);
+	free(before);
+	free(after);
+	place_close(&place);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nonfinite_weight_of_the_file_is_named),
+		cmocka_unit_test(
+			test_nonfinite_training_stops_at_its_step_and_keeps_the_checkpoint),
+	};
+
+	return cmocka_run_group_tests_name("nonfinite_run", tests, NULL, NULL);
+}

@@ -1,0 +1,147 @@
+/*
+ * test_plan_memory.c - the plan is true: its peak is what the training process takes.
+ *
+ * Would catch: a buffer that the plan does not know, a checkpoint or a result that is written or
+ * read back through memory of its own, weights that stay in memory beside their trained copy.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "place.h"
+
+/* The promise is 5 %. */
+static const double tolerance = 0.05;
+
+static const char config[] =
+	"{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": "
+	"4096, "
+	"\"hidden_size\": 384, \"intermediate_size\": 1024, \"num_hidden_layers\": 4, "
+	"\"num_attention_heads\": 6, \"num_key_value_heads\": 6, \"hidden_act\": \"silu\", "
+	"\"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"max_position_embeddings\": 256, "
+	"\"tie_word_embeddings\": true, \"initializer_range\": 0.02, \"bos_token_id\": 257, "
+	"\"eos_token_id\": 258, \"torch_dtype\": \"float32\"}\n";
+
+/* A model of 8.7 million parameters, of which there is only the configuration. */
+static void
+make_model(const struct place *place)
+{
+	static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+	struct hone_error err = {0};
+	char *dir = place_path(place, "middle");
+
+	assert_int_equal(hn_dir_make(dir, &err), HONE_OK);
+	place_write(place, "middle/config.json", config);
+	for (size_t i = 0; i < 2; i++) {
+		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", names[i]);
+		char *to = hn_path_join(dir, names[i]), *bytes;
+		size_t n;
+
+		assert_int_equal(
+			hn_file_read(from, UINT64_C(1) << 24, HONE_EIO, &bytes, &n, &err), HONE_OK);
+		assert_int_equal(hn_file_replace(to, bytes, n, &err), HONE_OK);
+		free(bytes);
+		free(from);
+		free(to);
+	}
+	free(dir);
+}
+
+static int64_t
+planned_peak(const struct place *place, const char *words)
+{
+	char *text;
+	json_t *plan;
+	int64_t peak;
+
+	(void)place_run(place, "plan", words, 0);
+	text = place_read(place, "stdout");
+	plan = json_loads(text, 0, NULL);
+	assert_non_null(plan);
+	peak = (int64_t)json_integer_value(
+		json_object_get(json_object_get(plan, "memory"), "peak"));
+	json_decref(plan);
+	free(text);
+	return peak;
+}
+
+static void
+check_plan(const struct place *place, const char *words)
+{
+	const int64_t plan = planned_peak(place, words);
+	const int64_t peak = place_run(place, "train", words, 0).rss_bytes;
+
+	print_message("%s: planned %.1f MB, taken %.1f MB, %+.1f %%\n",
+		words[0] ? words : "run.ini", (double)plan / 1e6, (double)peak / 1e6,
+		100.0 * ((double)peak / (double)plan - 1.0));
+	assert_true(plan > 150000000);
+	assert_true(fabs((double)peak / (double)plan - 1.0) < tolerance);
+}
+
+/* Random weights; then the model that this made, in whose file the weights are mapped; then
+ * that run gone on with from a checkpoint. */
+static void
+test_plan_full_training_takes_what_was_planned(void **state)
+{
+	struct place place;
+
+	(void)state;
+	if (place_is_instrumented())
+		skip();
+	place_open(&place);
+	make_model(&place);
+	place_write(&place, "run.ini",
+		"[run]\noutput = run\nadapter = full\nobjective = sft\n"
+		"[model]\npath = middle\ninit = random\n"
+		"[data]\ntrain = train.jsonl\nvalidation = validation.jsonl\nmax_length = 64\n"
+		"[train]\nlearning_rate = 1e-4\nmax_steps = 4\ncompute = f32\n"
+		"[checkpoint]\nsave_steps = 2\n[cpu]\nthreads = 2\n");
+	check_plan(&place, "--json");
+	check_plan(&place,
+		"--json --set run.output=again --set model.path=run/model --set "
+		"model.init=pretrained");
+	place_close(&place);
+}
+
+/* The model of the examples, where HONE_SMOLLM2_GGUF names its file: 12 steps of LoRA. */
+static void
+test_plan_smollm2_lora_takes_what_was_planned(void **state)
+{
+	const char *model = getenv("HONE_SMOLLM2_GGUF");
+	struct place place;
+	struct hn_str ini = {0};
+
+	(void)state;
+	if (!model || !hn_path_is_file(model) || place_is_instrumented()) {
+		print_message("skipped: HONE_SMOLLM2_GGUF names no file, or this build is "
+			      "instrumented\n");
+		skip();
+	}
+	place_open(&place);
+	hn_str_printf(&ini,
+		"[run]\noutput = run\nadapter = lora\nobjective = sft\n[model]\npath = %s\n"
+		"[data]\ntrain = train.jsonl\nvalidation = validation.jsonl\nmax_length = 256\n"
+		"[train]\nlearning_rate = 2e-4\nmax_steps = 12\n"
+		"[checkpoint]\nsave_steps = 6\n"
+		"[lora]\nr = 8\nlora_alpha = 16\ntarget_modules = all-linear\n",
+		model);
+	place_write(&place, "run.ini", ini.text);
+	check_plan(&place, "--json");
+	hn_str_fini(&ini);
+	place_close(&place);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_plan_full_training_takes_what_was_planned),
+		cmocka_unit_test(test_plan_smollm2_lora_takes_what_was_planned),
+	};
+
+	return cmocka_run_group_tests_name("plan_memory", tests, NULL, NULL);
+}
