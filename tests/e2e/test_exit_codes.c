@@ -55,8 +55,8 @@ test_exit_codes_several_faults_are_told_together(void **state)
 	(void)state;
 	cli_open(&cli, "seed_of_all = 1\n[lroa]\nr = 3\n[eval]\neval_steps = few\n");
 	(void)cli_run(&cli, "check", "run.ini", NULL);
-	cli_expect(&cli, 3, "run.ini:18:1: error:", "'seed_of_all'", "run.ini:19:1: error:",
-		"[lroa]", "run.ini:22:", "eval_steps = few", NULL);
+	cli_expect(&cli, 3, "run.ini:18:1: error:", "'seed_of_all'",
+		"run.ini:19:1: error:", "[lroa]", "run.ini:22:", "eval_steps = few", NULL);
 	cli_close(&cli);
 }
 

@@ -92,12 +92,15 @@ static void
 open_device(struct bench_model *bench, const struct hone_factory *factory, const void *values)
 {
 	const struct hone_instance_info info = {sizeof info, 0, factory->name, NULL};
-	struct hn_device *device = &bench->devices[bench->n_devices++];
+	const uint32_t i = bench->n_devices++;
+	struct hn_device *device = &bench->devices[i];
 	struct hone_error err = {0};
 	void *self = NULL;
 
 	if (factory->create(&bench->host, &info, values, &self, &err))
 		fail_msg("%s", err.text);
+	bench->backends[i] = factory;
+	bench->backend_instances[i] = self;
 	device->vt = factory->vt;
 	device->name = factory->name;
 	if (device->vt->open(self, 0, &device->device, &err))
@@ -175,8 +178,11 @@ bench_close(struct bench_model *bench)
 {
 	if (bench->engine.model)
 		hn_engine_fini(&bench->engine);
-	for (uint32_t i = 0; i < bench->n_devices; i++)
+	for (uint32_t i = 0; i < bench->n_devices; i++) {
 		bench->devices[i].vt->close(bench->devices[i].device);
+		if (bench->backends[i]->destroy)
+			bench->backends[i]->destroy(bench->backend_instances[i]);
+	}
 	hn_params_fini(&bench->params);
 	hn_model_close(&bench->model);
 	hn_pool_destroy(bench->pool);

@@ -17,6 +17,8 @@ struct bench_model {
 	const struct hone_factory *factories[4];
 	uint32_t n_adapters;
 	struct hn_device devices[2];
+	const struct hone_factory *backends[2]; /* of devices[i], and its instance */
+	void *backend_instances[2];
 	uint32_t n_devices;
 	struct hn_engine engine;
 	struct hn_pool *pool;
