@@ -92,7 +92,8 @@ static void
 open_device(struct bench_model *bench, const struct hone_factory *factory, const void *values)
 {
 	const struct hone_instance_info info = {sizeof info, 0, factory->name, NULL};
-	struct hn_device *device = &bench->devices[bench->n_devices++];
+	const uint32_t i = bench->n_devices++;
+	struct hn_device *device = &bench->devices[i];
 	struct hone_error err = {0};
 	void *self = NULL;
 

@@ -60,7 +60,7 @@ make_progress(int64_t step, int64_t number)
 {
 	return (struct hn_progress){.step = step,
 		.tokens = number * 1000003,
-		.supervised_tokens = INT64_MAX - number,
+		.supervised_tokens = INT64_MAX - 1 - number, /* number is -1 or more */
 		.loss_sum = 0.1 * (double)number,
 		.loss_weight = 1.0 / 3.0,
 		.logged_step = -1,
