@@ -194,8 +194,8 @@ put_map(struct hone_export *base, const char *key, const struct hone_site_map *m
 static void
 refuse(struct hone_export *base, const char *key, const char *words, const char *why)
 {
-	(void)json_object_set_new(((struct doc *)(void *)base)->rules->refused, key,
-		json_pack("[s, s]", words, why));
+	(void)json_object_set_new(
+		((struct doc *)(void *)base)->rules->refused, key, json_pack("[s, s]", words, why));
 }
 
 static const struct hone_export_vt export_vt = {

@@ -227,9 +227,11 @@ check_map(const struct hn_adapted *to, uint32_t instance, const char *folder, co
 		found = number_at(theirs, common, pattern, path);
 		if (wanted && !is_equal(wanted, found))
 			return hone_fail_at(err, HONE_EMODEL, folder, 0, 0,
-				"adapter_config.json: %s at %s is %s, but this run declares %s; set "
+				"adapter_config.json: %s at %s is %s, but this run declares %s; "
+				"set "
 				"the same or leave the adapter away",
-				common, path, print(found, b, sizeof b), print(wanted, a, sizeof a));
+				common, path, print(found, b, sizeof b),
+				print(wanted, a, sizeof a));
 	}
 	return HONE_OK;
 }

@@ -157,8 +157,7 @@ lora_describe(const void *self, struct hone_export *doc, struct hone_error *err)
 	doc->vt->put_f64(doc, "lora_dropout", lora->lora_dropout);
 	doc->vt->put_sites(doc, "target_modules", lora->target_modules);
 	doc->vt->put_map(doc, "rank_pattern", lora->rank_pattern, "r", (double)lora->r);
-	doc->vt->put_map(
-		doc, "alpha_pattern", lora->alpha_pattern, "lora_alpha", lora->lora_alpha);
+	doc->vt->put_map(doc, "alpha_pattern", lora->alpha_pattern, "lora_alpha", lora->lora_alpha);
 	doc->vt->put_bool(doc, "use_rslora", lora->use_rslora);
 	doc->vt->put_bool(doc, "use_dora", 0);
 	doc->vt->put_bool(doc, "fan_in_fan_out", 0);
