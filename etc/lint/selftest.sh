@@ -79,7 +79,7 @@ mkdir -p "$tree/tests/abi/plugins" && echo > "$tree/tests/abi/plugins/minimal.cc
 rm -rf "$tree/sdk/include/hone" && cp -r "$top/sdk/include/hone" "$tree/sdk/include/"
 HONE_INCLUDE="$tree/sdk/include" "$here/abi_layout.py" > /dev/null ||
 	{ echo 'abi_layout.py: a copy of the headers differs'; n=$((n + 1)); }
-sed -i 's/^\tuint32_t flags;   \/\* 0 \*\//\tuint16_t flags, more;/' "$tree/sdk/include/hone/plugin.h"
+sed -i 's/^\tuint32_t flags; *\/\* 0 \*\//\tuint16_t flags, more;/' "$tree/sdk/include/hone/plugin.h"
 HONE_INCLUDE="$tree/sdk/include" "$here/abi_layout.py" > "$tree/said" &&
 	{ echo 'abi_layout.py: passes with a changed member'; n=$((n + 1)); }
 grep -q '^+  14 2 uint16_t more' "$tree/said" || { echo 'abi_layout.py: no word of it'; n=$((n + 1)); }
