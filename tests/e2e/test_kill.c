@@ -38,6 +38,20 @@ assert_same(const struct place *place, const char *output)
 	place_assert_same_metrics(place, "whole", output);
 }
 
+/* A result that a kill left half written. */
+static void
+leave_half_a_result(const struct place *place, const char *output)
+{
+	char name[64], *path;
+
+	(void)snprintf(name, sizeof name, "%s/.adapter.tmp-999999999", output);
+	path = place_path(place, name);
+	assert_int_equal(hn_dir_make(path, NULL), HONE_OK);
+	(void)snprintf(name, sizeof name, "%s/.adapter.tmp-999999999/README.md", output);
+	place_write(place, name, "half");
+	free(path);
+}
+
 /* Nothing that was being written is left over beside the run's own files. */
 static void
 assert_tidy(const struct place *place, const char *output)
@@ -151,6 +165,7 @@ test_kill_before_the_mark_of_the_best_is_healed(void **state)
 	assert_int_equal(symlink("step-000004", best), 0);
 	place_write(&place, "run/state.json",
 		"{\"schema\": \"hone.run/1\", \"state\": \"running\", \"step\": 0}\n");
+	leave_half_a_result(&place, "run");
 	/* The next evaluation is at the end, so nothing else makes step 8 the best one. */
 	pid = place_start(&place, "train", "run.ini",
 		"--set checkpoint.load_best_model_at_end=yes --set eval.eval_steps=1000 "
@@ -165,6 +180,7 @@ test_kill_before_the_mark_of_the_best_is_healed(void **state)
 	(void)place_wait(pid);
 	place_assert_says(&place, "going on from", "step-000008", NULL);
 	assert_true(is_healed);
+	assert_tidy(&place, "run");
 	free(best);
 	place_close(&place);
 }

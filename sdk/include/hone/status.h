@@ -63,7 +63,7 @@ struct hone_error {
 #endif
 
 /* Fills `err` (may be NULL) and returns `status`, so that a failure is one statement.
- * An error that is already set is overwritten.  [any thread] */
+ * An error that is already set is overwritten, its place too.  [any thread] */
 HONE_PRINTF(3, 4)
 HONE_UNUSED static inline enum hone_status
 hone_fail(struct hone_error *err, enum hone_status status, const char *fmt, ...)
@@ -73,6 +73,8 @@ hone_fail(struct hone_error *err, enum hone_status status, const char *fmt, ...)
 	if (!err)
 		return status;
 	err->status = (int32_t)status;
+	err->line = err->column = 0;
+	err->place[0] = '\0';
 	va_start(args, fmt);
 	(void)vsnprintf(err->text, sizeof err->text, fmt, args);
 	va_end(args);
