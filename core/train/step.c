@@ -178,6 +178,14 @@ fail_norm(const struct hn_step *step, uint64_t number, struct hone_error *err)
 		"step %" PRIu64 ": the norm of the gradients is not finite" REMEDY, number + 1);
 }
 
+double
+hn_clip_factor(double norm, double max_norm)
+{
+	const double factor = max_norm / (norm + 1e-6);
+
+	return max_norm > 0.0 && factor < 1.0 ? factor : 1.0;
+}
+
 enum hone_status
 hn_step_end(struct hn_step *step, uint64_t number, double rate, const struct hn_adamw *adamw,
 	double max_norm, double *grad_norm, struct hone_error *err)
@@ -199,8 +207,6 @@ hn_step_end(struct hn_step *step, uint64_t number, double rate, const struct hn_
 	hyper[0] = (float)rate;
 	hyper[1] = (float)(1.0 - pow(adamw->beta1, t));
 	hyper[2] = (float)(1.0 - pow(adamw->beta2, t));
-	hyper[3] = max_norm > 0.0 && max_norm / (norm + 1e-6) < 1.0
-		? (float)(max_norm / (norm + 1e-6))
-		: 1.0f;
+	hyper[3] = (float)hn_clip_factor(norm, max_norm);
 	return hn_program_run(&step->update, 0, 0, err);
 }

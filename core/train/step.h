@@ -39,6 +39,10 @@ enum hone_status hn_step_micro(
 enum hone_status hn_step_end(struct hn_step *step, uint64_t number, double rate,
 	const struct hn_adamw *adamw, double max_norm, double *grad_norm, struct hone_error *err);
 
+/* What gradients of this norm are multiplied by, so that it becomes at most max_norm (0 = any);
+ * never more than 1. */
+double hn_clip_factor(double norm, double max_norm);
+
 /* Whether a double, as its exponent's bits say, is neither infinite nor NaN. */
 bool hn_is_finite(double value);
 

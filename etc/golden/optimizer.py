@@ -48,7 +48,7 @@ def adamw():
     tensors = {"start": start, "gradients": given}
     for case, options in ADAMW.items():
         for kind, dtype in (("f64", torch.float64), ("f32", torch.float32)):
-            p = torch.nn.Parameter(start.to(dtype))
+            p = torch.nn.Parameter(start.to(dtype, copy=True))  # AdamW writes into it
             optimizer = torch.optim.AdamW([p], lr=1e-2, **{"weight_decay": 0.0, **options})
             path = []
             for g in given:
