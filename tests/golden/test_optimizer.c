@@ -8,6 +8,7 @@
  *
  * Both go the way of a run: programs of hn_build_norm and hn_build_update, and hn_step_end.
  */
+#include <float.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -153,6 +154,33 @@ distance(const struct train_run *run, int32_t kind, uint32_t i, const double *wa
 	return d;
 }
 
+/* What PyTorch has after every step, and its last moments. */
+struct path {
+	double *start, *gradients, *values, *m, *v;
+	int64_t n, n_steps;
+};
+
+/* The same of one element each, relative to the greatest gradient it ever had (`power` 2: to its
+ * square), so that those of 1e-20 are not lost beside those of 1e4.  What float32 cannot hold
+ * as a normal number may be zero. */
+static double
+moment_distance(const struct train_run *run, int32_t kind, const struct path *path,
+	const double *want, int power)
+{
+	double *all = train_take(run, kind), worst = 0.0;
+
+	for (int64_t i = 0; i < path->n; i++) {
+		double scale = 0.0, d;
+
+		for (int64_t t = 0; t < path->n_steps; t++)
+			scale = fmax(scale, fabs(path->gradients[t * path->n + i]));
+		d = fabs(all[i] - want[i]) / fmax(pow(scale, power), FLT_MIN);
+		worst = d > worst || isnan(d) ? d : worst;
+	}
+	free(all);
+	return worst;
+}
+
 /* ---- AdamW ---- */
 
 static double
@@ -173,12 +201,6 @@ options_of(const json_t *given)
 		.eps = number(given, "eps", 1e-8),
 		.weight_decay = number(given, "weight_decay", 0.0)};
 }
-
-/* What PyTorch has after every step, and its last moments. */
-struct path {
-	double *start, *gradients, *values, *m, *v;
-	int64_t n, n_steps;
-};
 
 static void
 read_path(struct path *path, const struct hn_tensor_file *file, const char *name,
@@ -232,8 +254,8 @@ follow(const struct hn_tensor_file *file, const char *name, const json_t *given,
 			fail_msg("%s, step %d: values are off by %.2e", name, (int)t, d);
 		worst = fmax(worst, d);
 	}
-	m = distance(&run, HN_MEMORY_MOMENT1, 0, path.m);
-	v = distance(&run, HN_MEMORY_MOMENT2, 0, path.v);
+	m = moment_distance(&run, HN_MEMORY_MOMENT1, &path, path.m, 1);
+	v = moment_distance(&run, HN_MEMORY_MOMENT2, &path, path.v, 2);
 	print_message("%-8s %-9s %s: values %.1e, m %.1e, v %.1e\n", name, way->backend,
 		hone_dtype_name(way->compute), worst, m, v);
 	assert_true(m <= way->moments && v <= way->moments);
