@@ -446,6 +446,30 @@ train(struct loop *l, struct hone_error *err)
 	return st ? st : export_result(l, err);
 }
 
+/* A finished run stays so only for the configuration that it was finished with. */
+static enum hone_status
+check_finished(struct loop *l, struct hone_error *err)
+{
+	const struct hn_config_check check = hn_run_check(l->run);
+	struct hn_saved saved = {0};
+	enum hone_status st = HONE_OK;
+
+	if (!hn_checkpoint_newest(&l->folder, &saved, NULL)) {
+		const struct hn_resume now = {.check = &check,
+			.facts = saved.facts,
+			.n_facts = saved.n_facts,
+			.log = l->run->log};
+
+		st = hn_checkpoint_check_same(&saved, &now, err);
+	}
+	hn_saved_close(&saved);
+	if (!st)
+		hn_log_info(l->run->log,
+			"%s is finished after step %" PRId64 "; --fresh starts anew",
+			l->folder.path, l->folder.finished_step);
+	return st;
+}
+
 enum hone_status
 hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 {
@@ -456,8 +480,7 @@ hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 	if (!st && l.folder.renamed)
 		hn_log_info(run->log, "the older run is now %s", l.folder.renamed);
 	if (!st && l.folder.state == HN_FOLDER_FINISHED) {
-		hn_log_info(run->log, "%s is finished after step %" PRId64 "; --fresh starts anew",
-			l.folder.path, l.folder.finished_step);
+		st = check_finished(&l, err);
 	} else if (!st) {
 		hn_config_print(run->config, true, &l.config);
 		hn_interrupt_begin();

@@ -108,7 +108,10 @@ stage_config(struct hn_run *run, struct hone_error *err)
 	hn_config_finish(&check);
 	hn_diagnostics_sort(&run->diagnostics);
 	print_diagnostics(run);
-	return hn_diagnostics_status(&run->diagnostics, err);
+	st = hn_diagnostics_status(&run->diagnostics, err);
+	if (st && run->log->stream && !run->log->is_quiet && err)
+		err->text[0] = '\0'; /* it stands above with the others */
+	return st;
 }
 
 /* ---- model ---- */

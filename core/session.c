@@ -149,6 +149,7 @@ add_train_programs(struct hn_session *s, struct hone_error *err)
 	s->adamw =
 		(struct hn_adamw){t->adam_beta1, t->adam_beta2, t->adam_epsilon, t->weight_decay};
 	request.capacity = hn_window_capacity(&s->train.window);
+	request.recomputes = s->want.recomputes;
 	st = hn_step_create(&s->step, &s->engine, &request, &s->adamw, s->chunk_rows, err);
 	return st;
 }
@@ -172,6 +173,39 @@ add_eval_program(struct hn_session *s, struct hone_error *err)
 	return hn_engine_add(&s->engine, &s->evaluate, "eval", &graph, s->chunk_rows, err);
 }
 
+/* Planned peak: what this process holds already, and what will be allocated. */
+static uint64_t
+planned_peak(const struct hn_session *s)
+{
+	uint64_t bytes[HN_MEMORY_KINDS], peak = (uint64_t)(hn_memory_now_mb() * 1e6);
+
+	hn_engine_bytes(&s->engine, bytes);
+	for (int kind = 0; kind < HN_MEMORY_KINDS; kind++)
+		peak += bytes[kind];
+	return peak;
+}
+
+static enum hone_status
+keep_limit(struct hn_session *s, struct hone_error *err)
+{
+	const uint64_t limit = (uint64_t)s->run->options.train.memory_limit;
+	const uint64_t peak = limit ? planned_peak(s) : 0;
+	struct hn_session_want want = s->want;
+	struct hn_run *run = s->run;
+
+	if (peak <= limit)
+		return HONE_OK;
+	if (want.trains && !want.recomputes) {
+		want.recomputes = true;
+		hn_session_close(s);
+		return hn_session_open(s, run, &want, err);
+	}
+	return hone_fail(err, HONE_ENOMEM,
+		"the plan needs %.1f MB, and [train] memory_limit is %.1f MB; lower "
+		"micro_batch_tokens (now %" PRId64 ") or [data] max_length",
+		(double)peak / 1e6, (double)limit / 1e6, s->micro_batch_tokens);
+}
+
 enum hone_status
 hn_session_open(struct hn_session *session, struct hn_run *run, const struct hn_session_want *want,
 	struct hone_error *err)
@@ -193,7 +227,7 @@ hn_session_open(struct hn_session *session, struct hn_run *run, const struct hn_
 		st = add_train_programs(session, err);
 	if (!st && session->eval.is_open)
 		st = add_eval_program(session, err);
-	return st;
+	return st ? st : keep_limit(session, err);
 }
 
 enum hone_status

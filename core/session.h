@@ -30,6 +30,7 @@ struct hn_split {
 struct hn_session_want {
 	bool trains;           /* programs of the optimizer step; otherwise evaluation only */
 	bool without_adapters; /* evaluate the untouched file */
+	bool recomputes;       /* layers are computed again in the backward, to save memory */
 	const char *split;     /* evaluation: which split; NULL = validation, where there is one */
 };
 
@@ -48,6 +49,8 @@ struct hn_session {
 	double start_s; /* of the session, on the monotonic clock */
 };
 
+/* With [train] memory_limit a plan above it is made again with recomputation of layers; when
+ * that does not fit either it is HONE_ENOMEM with the bytes. */
 enum hone_status hn_session_open(struct hn_session *session, struct hn_run *run,
 	const struct hn_session_want *want, struct hone_error *err);
 enum hone_status hn_session_allocate(struct hn_session *session, struct hone_error *err);

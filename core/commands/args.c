@@ -326,7 +326,7 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 		st = hone_fail(&err, HONE_EIO, "the result could not be written to stdout");
 	hn_str_fini(&out);
 	hn_log_progress_end(&log);
-	if (st) {
+	if (st && err.text[0]) {
 		err.status = (int32_t)st;
 		hn_log_error(&log, &err);
 	}

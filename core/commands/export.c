@@ -1,6 +1,8 @@
 /*
  * export.c - `hone export run.ini --to DIR`: the result for other tools.
  */
+#include <string.h>
+
 #include "commands/command.h"
 #include "result.h"
 #include "train/export.h"
@@ -18,6 +20,21 @@ parse_dtype(const char *text, enum hn_export_dtype *out, struct hone_error *err)
 	else
 		return hone_fail(err, HONE_EUSAGE, "--dtype '%s' is neither f32 nor bf16", text);
 	return HONE_OK;
+}
+
+static void
+put_written(const struct hn_context *context, bool is_model)
+{
+	const char *to = context->args->to, *what = is_model ? "model" : "adapter";
+
+	if (!context->args->json) {
+		hn_str_printf(context->out, "%s: the %s, read back and compared\n", to, what);
+		return;
+	}
+	hn_str_printf(
+		context->out, "{\"schema\": \"hone.export/1\", \"what\": \"%s\", \"path\": ", what);
+	hn_str_put_json(context->out, to, strlen(to));
+	hn_str_puts(context->out, "}\n");
 }
 
 /* An adapter stays one unless it is to be merged; a trained model is written anew. */
@@ -38,9 +55,7 @@ write_result(const struct hn_context *context, const struct hn_result *result,
 	st = is_model ? hn_export_model(&of, args->to, dtype, NULL, err)
 		      : hn_export_adapter(&of, args->to, NULL, err);
 	if (!st)
-		hn_str_printf(context->out, "%s: %s\n", args->to,
-			is_model ? "a model, read back and compared"
-				 : "an adapter, read back and compared");
+		put_written(context, is_model);
 	return st;
 }
 

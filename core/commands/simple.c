@@ -1,8 +1,10 @@
 /*
  * simple.c - commands that only look: version, plugins, explain, inspect, check.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "commands/command.h"
 #include "config/explain.h"
 #include "model/inspect.h"
@@ -137,13 +139,52 @@ const struct hn_command_spec hn_command_explain = {"explain", "NAME[.KEY]",
 static enum hone_status
 run_inspect(const struct hn_context *context, struct hone_error *err)
 {
-	return hn_inspect(context->args->path, context->args->json, context->out, err);
+	char *adapter = hn_path_join(context->args->path, "adapter_model.safetensors");
+	char *config = hn_path_join(context->args->path, "config.json");
+	const bool is_adapter = hn_path_is_file(adapter) && !hn_path_is_file(config);
+	const enum hone_status st = hn_inspect(
+		is_adapter ? adapter : context->args->path, context->args->json, context->out, err);
+
+	free(adapter);
+	free(config);
+	return st;
 }
 
 const struct hn_command_spec hn_command_inspect = {"inspect", "FILE_OR_FOLDER",
 	"show format, metadata and tensors of a model file", NULL, 0, run_inspect};
 
 /* ---- check ---- */
+
+/* The files that the run will read; their rows are read by plan and train. */
+static enum hone_status
+check_files(const struct hn_run *run, struct hone_error *err)
+{
+	const struct hn_data_options *data = &run->options.data;
+	const char *const paths[] = {data->train, data->validation, data->test};
+	static const char *const keys[] = {"train", "validation", "test"};
+
+	for (int i = 0; i < 3; i++)
+		if (paths[i] && !hn_path_is_file(paths[i]))
+			return hone_fail_at(err, HONE_EDATA, paths[i], 0, 0,
+				"there is no such file; [data] %s names it", keys[i]);
+	return HONE_OK;
+}
+
+static void
+put_checked(const struct hn_context *context)
+{
+	const char *path = context->args->path;
+
+	if (!context->args->json) {
+		hn_str_printf(context->out,
+			"%s: all keys are known and valid, the model fits, the data are there\n",
+			path);
+		return;
+	}
+	hn_str_puts(context->out, "{\"schema\": \"hone.check/1\", \"path\": ");
+	hn_str_put_json(context->out, path, strlen(path));
+	hn_str_puts(context->out, ", \"valid\": true}\n");
+}
 
 static enum hone_status
 run_check(const struct hn_context *context, struct hone_error *err)
@@ -154,9 +195,8 @@ run_check(const struct hn_context *context, struct hone_error *err)
 
 	if (!st && context->args->show_origin)
 		hn_config_print(run.config, true, context->out);
-	else if (!st)
-		hn_str_printf(context->out, "%s: all keys are known and valid, the model fits\n",
-			context->args->path);
+	else if (!st && !(st = check_files(&run, err)))
+		put_checked(context);
 	hn_run_close(&run);
 	return st;
 }

@@ -1,6 +1,8 @@
 /*
  * train.c - `hone train run.ini`: train, or go on where the run's folder says.
  */
+#include <string.h>
+
 #include "commands/command.h"
 #include "loop.h"
 
@@ -13,6 +15,12 @@ run_train(const struct hn_context *context, struct hone_error *err)
 
 	if (!st)
 		st = hn_train(&run, context->args->fresh, err);
+	if (!st && context->args->json) {
+		hn_str_puts(context->out, "{\"schema\": \"hone.train/1\", \"output\": ");
+		hn_str_put_json(
+			context->out, run.options.run.output, strlen(run.options.run.output));
+		hn_str_puts(context->out, ", \"finished\": true}\n");
+	}
 	hn_run_close(&run);
 	return st;
 }
