@@ -247,6 +247,33 @@ make_pool(struct hn_run *run, struct hone_error *err)
 	return hn_pool_create(&run->services.pool, (int32_t)threads, err);
 }
 
+/* Operations that plugins bring, and a last device that has them. */
+static enum hone_status
+open_custom_ops(struct hn_run *run, struct hone_error *err)
+{
+	const struct hn_registered *found;
+	enum hone_status st = HONE_OK;
+
+	for (size_t i = 0; !st && (found = hn_registry_at(run->registry, HONE_ROLE_OP, i)); i++) {
+		const struct hn_instance_spec spec = {.index = (uint32_t)i};
+		struct hn_instance *instance = NULL;
+
+		st = hn_instance_create(&instance, run->registry, found, &spec, err);
+		if (st)
+			break;
+		st = hn_custom_ops_add(
+			&run->custom, found->factory->name, instance->vt, instance->self, err);
+		if (st)
+			hn_instance_destroy(instance);
+		else
+			run->custom_instances[run->custom.n - 1] = instance;
+	}
+	if (!st && run->custom.n)
+		run->devices[run->n_devices - 1] =
+			hn_custom_device(&run->custom, &run->devices[run->n_devices - 1]);
+	return st;
+}
+
 static enum hone_status
 stage_backend(struct hn_run *run, const struct hn_config_check *check, struct hone_error *err)
 {
@@ -261,7 +288,7 @@ stage_backend(struct hn_run *run, const struct hn_config_check *check, struct ho
 	if (!st && run->compute == HONE_DTYPE_F64 && run->fallback)
 		st = hone_fail(
 			err, HONE_ECONFIG, "[train] compute = f64 needs [run] backend = %s", last);
-	return st;
+	return st ? st : open_custom_ops(run, err);
 }
 
 /* ---- declare ---- */
@@ -383,6 +410,8 @@ hn_run_close(struct hn_run *run)
 	hn_params_fini(&run->params);
 	for (uint32_t i = run->n_devices; i-- > 0;)
 		run->devices[i].vt->close(run->devices[i].device);
+	for (uint32_t i = run->custom.n; i-- > 0;)
+		hn_instance_destroy(run->custom_instances[i]);
 	for (uint32_t i = run->n_adapters; i-- > 0;)
 		hn_instance_destroy(run->adapters[i]);
 	hn_instance_destroy(run->objective);
@@ -410,5 +439,6 @@ hn_run_build_request(const struct hn_run *run, enum hn_build_mode mode)
 		.objective_self = run->objective ? run->objective->self : NULL,
 		.objective_section = run->objective ? run->objective->section : NULL,
 		.layout = &run->layout,
-		.compute = run->compute};
+		.compute = run->compute,
+		.custom = &run->custom};
 }

@@ -15,6 +15,7 @@
 #include "config/host_options.h"
 #include "data/vocabulary.h"
 #include "graph/build.h"
+#include "graph/custom.h"
 #include "graph/program.h"
 #include "registry/registry.h"
 
@@ -51,6 +52,8 @@ struct hn_run {
 	uint32_t n_adapters;
 	struct hn_device devices[2];
 	uint32_t n_devices;
+	struct hn_custom_ops custom; /* ops of plugins; the last device runs them */
+	struct hn_instance *custom_instances[HN_MAX_CUSTOM_OPS];
 	struct hone_device_info device_info;
 	struct hn_params params;
 	struct hn_layout layout;

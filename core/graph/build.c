@@ -404,6 +404,7 @@ hn_build_merge(const struct hn_build_request *request, const struct hn_site *sit
 	struct hone_merge_io io = {.struct_size = sizeof io};
 
 	hn_graph_init(graph, HONE_DTYPE_F32);
+	graph->custom = request->custom;
 	graph->where = site->pub.name;
 	io.weight = slot_node(&at, site, HONE_SLOT_WEIGHT);
 	io.bias = slot_node(&at, site, HONE_SLOT_BIAS);

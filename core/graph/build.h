@@ -97,9 +97,10 @@ struct hn_build_request {
 	const struct hn_layout *layout; /* TRAIN, EVAL */
 	struct hn_capacity capacity;
 	int32_t compute;
-	bool without_adapters; /* the policy view is the untouched file (--base) */
-	bool recomputes;       /* layers are computed again in the backward */
-	bool without_fusion;   /* every node runs as it was written, for comparisons */
+	const struct hn_custom_ops *custom; /* plugins' ops, NULL = none */
+	bool without_adapters;              /* the policy view is the untouched file (--base) */
+	bool recomputes;                    /* layers are computed again in the backward */
+	bool without_fusion;                /* every node runs as it was written, for comparisons */
 };
 
 struct hn_term {

@@ -467,6 +467,7 @@ hn_build(const struct hn_build_request *request, struct hn_graph *graph,
 
 	memset(result, 0, sizeof *result);
 	hn_graph_init(graph, request->compute);
+	graph->custom = request->custom;
 	graph->recomputes_cheap = request->mode == HN_BUILD_TRAIN;
 	make_streams(&b);
 	st = request->mode == HN_BUILD_TRAIN || request->mode == HN_BUILD_EVAL

@@ -76,7 +76,7 @@ visit(struct backward *b, uint32_t id)
 {
 	struct hn_graph *graph = b->graph;
 	const struct hn_node node = graph->nodes[id];
-	const struct hn_op *op = hn_op_find(node.op);
+	const struct hn_op *op = hn_op_of(graph, node.op);
 	struct hn_gradient grad = {.graph = graph, .node = &node};
 	bool has_cotangent = false;
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/custom.h"
 #include "graph/graph.h"
 
 static struct hn_graph *
@@ -164,7 +165,7 @@ graph_node(struct hone_graph *g, uint32_t op_id, uint32_t n_in, const hone_node 
 	const void *attr, uint32_t attr_size, uint32_t n_out, hone_node *out)
 {
 	struct hn_graph *graph = host_graph(g);
-	const struct hn_op *op = hn_op_find(op_id);
+	const struct hn_op *op = hn_op_of(graph, op_id);
 	struct hn_infer infer = {.graph = graph, .n_in = n_in, .n_out = n_out};
 	struct hn_node node = {.op = op_id, .n_in = n_in, .n_out = n_out};
 	uint32_t id;
@@ -190,6 +191,7 @@ graph_node(struct hone_graph *g, uint32_t op_id, uint32_t n_in, const hone_node 
 	infer.attr = node.attr = attr;
 	infer.attr_size = node.attr_size = attr_size;
 	infer.op_name = op->name;
+	infer.op = op_id;
 	if (!op->infer(&infer))
 		return (enum hone_status)graph->error.status;
 	needs_grad = any_needs_grad(graph, &node, op);
@@ -293,8 +295,12 @@ graph_fail(struct hone_graph *g, enum hone_status status, const char *text)
 static uint32_t
 graph_custom_op(const struct hone_graph *g, const char *name)
 {
-	(void)g;
-	(void)name;
+	struct hn_graph *graph = host_graph(g);
+
+	for (uint32_t i = 0; graph->custom && i < graph->custom->n; i++)
+		if (hn_streq(graph->custom->list[i].name, name))
+			return HONE_OP_CUSTOM + i;
+	hn_graph_fail(graph, HONE_EPLUGIN, "no plugin has the op '%s'", name);
 	return 0;
 }
 

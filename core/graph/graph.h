@@ -97,6 +97,8 @@ struct hn_output {
 	const char *name;
 };
 
+struct hn_custom_ops; /* graph/custom.h */
+
 struct hn_graph {
 	struct hone_graph base; /* first: a plugin's struct hone_graph * is this */
 	struct hn_arena arena;
@@ -124,9 +126,10 @@ struct hn_graph {
 	uint32_t n_outputs;
 	size_t cap_outputs;
 
-	struct hn_table equal; /* bytes of a pure node -> node: equal nodes are one */
-	const char *where;     /* name given to new nodes; borrowed from the model */
-	uint32_t group;        /* group given to new nodes */
+	const struct hn_custom_ops *custom; /* plugins' ops, borrowed; NULL = none */
+	struct hn_table equal;              /* bytes of a pure node -> node: equal nodes are one */
+	const char *where;                  /* name given to new nodes; borrowed from the model */
+	uint32_t group;                     /* group given to new nodes */
 	bool in_backward, in_clone;
 	bool recomputes_cheap;   /* norms and elementwise results are made again in the backward */
 	struct hone_error error; /* the first; status 0 = none */
@@ -173,6 +176,7 @@ void hn_graph_print(const struct hn_graph *graph, struct hn_str *out);
 
 struct hn_infer {
 	struct hn_graph *graph;
+	uint32_t op;
 	const struct hn_value *in[HN_MAX_IN]; /* NULL = absent */
 	uint32_t n_in, n_out;
 	const void *attr;
@@ -205,6 +209,8 @@ enum hn_op_flags { HN_OP_ROW_LOCAL = 1, HN_OP_PURE = 2, HN_OP_ACCUMULATES = 4, H
 
 /* NULL for an id that is not in the list. */
 const struct hn_op *hn_op_find(uint32_t op);
+/* The same with the ops of plugins that this graph knows. */
+const struct hn_op *hn_op_of(const struct hn_graph *graph, uint32_t op);
 
 /* Reports a shape error with all operands; returns false. */
 HONE_PRINTF(2, 3) bool hn_infer_fail(struct hn_infer *infer, const char *fmt, ...);

@@ -61,7 +61,7 @@ touched_space(const struct hn_graph *graph, const struct hn_node *node)
 static bool
 runs_in_chunks(const struct hn_graph *graph, const struct hn_node *node, uint32_t space)
 {
-	const struct hn_op *op = hn_op_find(node->op);
+	const struct hn_op *op = hn_op_of(graph, node->op);
 	const bool makes_rows = graph->values[node->first_out].space == space;
 
 	if (node->op == HONE_OP_GATHER_ROWS)

@@ -120,13 +120,13 @@ find_lifetimes(struct plan *plan)
 
 /* Can this node add to what its outputs hold? */
 static bool
-accumulates(const struct hn_node *node)
+accumulates(const struct hn_graph *graph, const struct hn_node *node)
 {
 	const struct hone_attr_matmul *attr = node->attr;
 
 	if (node->op == HONE_OP_MATMUL && attr->form != HONE_MATMUL_TN)
 		return false;
-	return (hn_op_find(node->op)->flags & HN_OP_ACCUMULATES) != 0;
+	return (hn_op_of(graph, node->op)->flags & HN_OP_ACCUMULATES) != 0;
 }
 
 static uint32_t
@@ -151,7 +151,7 @@ stores_directly(const struct plan *plan, const struct hn_node *node)
 		if (!store)
 			return false;
 		if (store->accumulates &&
-			(!accumulates(node) || plan->is_read[value] ||
+			(!accumulates(plan->graph, node) || plan->is_read[value] ||
 				count_outputs(plan->graph, value) != 1))
 			return false;
 	}
@@ -254,7 +254,7 @@ share_in_place(struct plan *plan)
 
 	for (uint32_t t = 0; t < p->n_order; t++) {
 		const struct hn_node *node = &plan->graph->nodes[p->order[t]];
-		const int32_t k = hn_op_find(node->op)->in_place;
+		const int32_t k = hn_op_of(plan->graph, node->op)->in_place;
 		struct life *out = &plan->life[node->first_out], *in, *root;
 
 		if (k < 0 || (uint32_t)k >= node->n_in || !out->is_placed)

@@ -178,7 +178,7 @@ choose_device(struct hn_program *p, const struct hone_command *command, uint32_t
 				p->fallback_reason, sizeof p->fallback_reason, "%.200s", why.text);
 	}
 	return hone_fail(err, HONE_EUNSUPPORTED, "no device runs %s at %s",
-		hn_op_find(command->op)->name, command->name);
+		hn_op_of(&p->graph, command->op)->name, command->name);
 }
 
 /* Groups commands into blocks: equal region and device. */

@@ -10,6 +10,7 @@
 #include <hone/adapter.h>
 #include <hone/architecture.h>
 #include <hone/backend.h>
+#include <hone/custom_op.h>
 #include <hone/objective.h>
 #include <hone/storage.h>
 
@@ -56,6 +57,8 @@ static const struct role roles[] = {
 			MEMBER(hone_backend_vt, buffer_destroy), MEMBER(hone_backend_vt, upload),
 			MEMBER(hone_backend_vt, download), MEMBER(hone_backend_vt, submit),
 			MEMBER(hone_backend_vt, wait)}},
+	{HONE_ROLE_OP, sizeof(struct hone_op_vt),
+		{MEMBER(hone_op_vt, infer), MEMBER(hone_op_vt, run)}},
 	{HONE_ROLE_STORAGE, sizeof(struct hone_storage_vt),
 		{MEMBER(hone_storage_vt, id), MEMBER(hone_storage_vt, decode)}},
 };

@@ -112,7 +112,7 @@ print_node(const struct hn_graph *graph, const struct hn_node *node, struct hn_s
 	if (node->leaf)
 		hn_str_printf(out, " = %s %u", leaf_names[node->leaf], node->leaf_index);
 	else
-		hn_str_printf(out, " = %s", hn_op_find(node->op)->name);
+		hn_str_printf(out, " = %s", hn_op_of(graph, node->op)->name);
 	for (uint32_t i = 0; i < node->n_in; i++)
 		hn_str_printf(out, "%s%%%u", i ? ", " : " ", node->in[i]);
 	if (node->name)
