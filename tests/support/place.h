@@ -48,8 +48,10 @@ struct place_end place_run(
 /* What was written to stderr must have all these words, which NULL ends. */
 void place_assert_says(const struct place *place, ...);
 
-/* The same files with the same bytes in <a>/adapter and <b>/adapter, but for the card, which
- * names times. */
+/* The same files with the same bytes in two folders, but for the card, which names times, and
+ * but for folders in them. */
+void place_assert_same_folder(const struct place *place, const char *a, const char *b);
+/* The same of <a>/adapter and <b>/adapter. */
 void place_assert_same_result(const struct place *place, const char *a, const char *b);
 /* The same lines in metrics.jsonl, but for time, speed and memory. */
 void place_assert_same_metrics(const struct place *place, const char *a, const char *b);
