@@ -1,5 +1,5 @@
 /*
- * test_best.c - early stopping, and the best step's weights as the result.
+ * test_best.c - D15: early stopping, and the best step's weights as the result.
  *
  * Would catch: the last step's weights under the name of the best one, patience that starts
  * anew when a run goes on, a run that was stopped early and trains on after it was killed.

@@ -4,6 +4,8 @@
  * Would catch: state that is not in the checkpoint (order, dropout, moments, counters, what was
  * logged), a checkpoint that can be seen half written, metrics that are there twice, a marker of
  * the best step that a kill leaves behind, a signal that loses the steps since the last save.
+ * D1 and D6 of the catalogue of silent bugs at random instants; at chosen steps they, D2 and D5
+ * are in silent/test_resumes.c.
  */
 #include <signal.h>
 #include <stdio.h>

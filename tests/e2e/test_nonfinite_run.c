@@ -1,9 +1,10 @@
 /*
- * test_nonfinite_run.c - a run whose numbers overflow stops at that step and says where.
+ * test_nonfinite_run.c - A8: a run whose numbers overflow stops at that step and says where.
  *
  * Would catch: NaN written into the parameters and into the next checkpoint, a run that goes on
  * with a loss of NaN, a message from which nobody can tell step, loss term and tensor.
  */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +65,26 @@ test_nonfinite_weight_of_the_file_is_named(void **state)
 #define EXPLODES                                                                                   \
 	"--set train.learning_rate=10 --set train.weight_decay=10 --set train.max_grad_norm=0 "    \
 	"--set train.lr_scheduler_type=constant --set checkpoint.save_steps=1 "                    \
-	"--set eval.eval_steps=1000 --set checkpoint.save_total_limit=2 --set train.compute=f32"
+	"--set eval.eval_steps=1000 --set train.logging_steps=1 --set "                            \
+	"checkpoint.save_total_limit=2 --set train.compute=f32"
+
+/* Every line of metrics.jsonl is a number of a step that was made: at most `last`. */
+static void
+assert_nothing_logged_after(const struct place *place, int64_t last)
+{
+	char *text = place_read(place, "run/metrics.jsonl");
+	int64_t step = -1;
+
+	for (const char *at = text; *at; at += strcspn(at, "\n"), at += *at == '\n') {
+		json_t *line = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+
+		assert_non_null(line);
+		step = (int64_t)json_integer_value(json_object_get(line, "step"));
+		json_decref(line);
+	}
+	assert_int_equal(step, last);
+	free(text);
+}
 
 static void
 test_nonfinite_training_stops_at_its_step_and_keeps_the_checkpoint(void **state)
@@ -80,6 +100,7 @@ test_nonfinite_training_stops_at_its_step_and_keeps_the_checkpoint(void **state)
 	assert_true(newest >= 1 && newest < 39);
 	(void)snprintf(step, sizeof step, "step %d:", (int)newest + 1);
 	place_assert_says(&place, step, "not finite", "lora_", "learning_rate", NULL);
+	assert_nothing_logged_after(&place, newest);
 	(void)snprintf(path, sizeof path, "run/checkpoints/step-%06d/manifest.json", (int)newest);
 	before = place_read(&place, path);
 	/* The checkpoint can be read and gives the same end again. */

@@ -1,5 +1,5 @@
 /*
- * test_optimizer.c - AdamW over 20 steps, and clipping, against PyTorch.
+ * test_optimizer.c - A6, C13: AdamW over 20 steps, and clipping, against PyTorch.
  *
  * Would catch: decay that is added to the gradient instead of taken off the value, or taken
  * after the update; a bias correction that is off by one step; eps inside the root; moments

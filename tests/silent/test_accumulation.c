@@ -3,7 +3,13 @@
  * formula says; its gradient is clipped once.
  *
  * These faults pass every other test and make a model a little worse: means of means,
- * labels shifted twice, masks that depend on the micro-batch, clipping per micro-batch.
+ * labels shifted twice, masks that depend on the micro-batch, clipping per micro-batch.  The
+ * letters are those of the catalogue of silent bugs that test_data.c begins:
+ *
+ * A1  a mean of means under gradient accumulation
+ * A4  labels shifted twice or not at all
+ * A5  a wrong count with ignored rows or label smoothing; a micro-batch without a label
+ * A6  clipping per micro-batch, or a norm that changes what it measures
  */
 #include <math.h>
 #include <stdlib.h>
@@ -35,7 +41,7 @@ static const struct kind kinds[] = {
 		2e-5},
 };
 
-/* Would catch a mean of means, and dropout keyed by rows of the micro-batch. */
+/* A1, A5: would catch a mean of means, a smoothed loss over another count, and dropout keyed by rows of the micro-batch. */
 static void
 test_accumulation_any_split_gives_same_gradient(void **state)
 {
@@ -67,6 +73,36 @@ test_accumulation_any_split_gives_same_gradient(void **state)
 		free(whole);
 		train_close(&run);
 	}
+}
+
+/* A5: would catch a mean over no rows, which is not a number, and a share of the window's mean
+ * for a micro-batch that has nothing to learn, wherever it stands. */
+static void
+test_accumulation_micro_batch_without_a_label_adds_nothing(void **state)
+{
+	struct train_texts texts;
+	struct train_run run;
+
+	(void)state;
+	train_open(&run, &kinds[3].options);
+	train_disturb(&run, 41, 0.02);
+	for (int64_t empty = 0; empty < 4; empty++) {
+		double *whole, *split, loss, again;
+
+		train_texts_make(&texts, 4, 4, 3, 20, 263);
+		memset(texts.learned + texts.offsets[empty], 0,
+			(size_t)(texts.offsets[empty + 1] - texts.offsets[empty]));
+		loss = train_gradient(&run, &texts, 0, 4, 4, 5);
+		whole = train_take(&run, HN_MEMORY_GRADS);
+		again = train_gradient(&run, &texts, 0, 4, 1, 5);
+		split = train_take(&run, HN_MEMORY_GRADS);
+		assert_true(loss > 0.0);
+		assert_true(fabs(again - loss) <= 1e-12 * loss);
+		assert_true(train_distance(split, whole, run.bench.params.n_elems) <= 1e-12);
+		free(whole);
+		free(split);
+	}
+	train_close(&run);
 }
 
 /* Would catch masks that do not depend on the step, or that do nothing. */
@@ -101,7 +137,7 @@ log_sum_exp(const double *x, int64_t n)
 	return most + log(sum);
 }
 
-/* Would catch labels shifted twice or not at all, and a mean over rows without a label: the
+/* A4, A5: would catch labels shifted twice or not at all, and a mean over rows without a label: the
  * second token of four is not learned. */
 static void
 test_accumulation_loss_of_four_tokens_equals_formula(void **state)
@@ -180,7 +216,7 @@ check_clipping(const struct train_options *options, double share, double toleran
 	train_close(&run);
 }
 
-/* Would catch clipping of each micro-batch, a norm of other gradients, a factor above 1. */
+/* A6: would catch clipping of each micro-batch, a norm of other gradients, a factor above 1. */
 static void
 test_accumulation_clipped_norm_is_the_maximum(void **state)
 {
@@ -194,7 +230,7 @@ test_accumulation_clipped_norm_is_the_maximum(void **state)
 	}
 }
 
-/* Would catch a norm that is measured by scaling what it measures. */
+/* A6: would catch a norm that is measured by scaling what it measures. */
 static void
 test_accumulation_measuring_the_norm_changes_nothing(void **state)
 {
@@ -241,6 +277,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_accumulation_any_split_gives_same_gradient),
+		cmocka_unit_test(test_accumulation_micro_batch_without_a_label_adds_nothing),
 		cmocka_unit_test(test_accumulation_dropout_differs_between_steps),
 		cmocka_unit_test(test_accumulation_loss_of_four_tokens_equals_formula),
 		cmocka_unit_test(test_accumulation_clipped_norm_is_the_maximum),

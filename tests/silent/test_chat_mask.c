@@ -95,6 +95,7 @@ check_file(const char *path, const char *name, size_t *bad)
 	return i;
 }
 
+/* B2, B3: the masked text is what was said, in every template. */
 static void
 test_chat_mask_of_each_template_is_what_was_said(void **state)
 {
@@ -152,7 +153,7 @@ mask_of(const char *template, const char *messages, char *out, size_t n)
 	"[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"one\"},"     \
 	"{\"role\":\"user\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"two\"}]"
 
-/* Would catch a mask that is invented where the template hides the content. */
+/* B2: would catch a mask that is invented where the template hides the content. */
 static void
 test_chat_mask_that_cannot_be_known_is_refused(void **state)
 {

@@ -85,6 +85,7 @@ distance(const struct golden_text *text, const double *a, const double *b)
 
 /* ---- C3 ---- */
 
+/* C3: every kind of base and adapter through a folder and back. */
 static void
 test_export_adapter_loaded_again_gives_the_same_bits(void **state)
 {
@@ -233,7 +234,7 @@ test_export_untouched_weights_keep_their_bits(void **state)
 
 /* ---- C7 ---- */
 
-/* An adapter made on one kind of base does the same on the other. */
+/* C7: an adapter made on one kind of base does the same on the other. */
 static void
 test_export_adapter_moves_between_folder_and_gguf(void **state)
 {
@@ -272,7 +273,7 @@ test_export_adapter_moves_between_folder_and_gguf(void **state)
 
 /* ---- C9 ---- */
 
-/* Not to the bit: without an adapter the residual is added inside of the product, which spares
+/* C9, not to the bit: without an adapter the residual is added inside of the product, which spares
  * one rounding. */
 static void
 test_export_adapter_starts_as_the_base(void **state)
@@ -367,7 +368,7 @@ train(struct bench_adapter *b, struct hn_step *step, const struct hn_layout *lay
 	}
 }
 
-/* What is in the file is what is in memory, is not what it began with, and B is not zero. */
+/* C2: what is in the file is what is in memory, is not what it began with, and B is not zero. */
 static void
 test_export_saved_adapter_is_the_trained_one(void **state)
 {

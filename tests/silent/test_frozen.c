@@ -1,6 +1,11 @@
 /*
  * test_frozen.c - what trains moves, what is frozen stays, and nothing else leaves a trace:
  * neither evaluation nor the number of threads.
+ *
+ * C1   an adapter without gradient, also with recomputed layers; a frozen weight that moves
+ * C12  bf16 weights that small updates never move
+ * D13  evaluation leaves dropout off
+ * D14  evaluation takes from the random numbers of training
  */
 #include <math.h>
 #include <stdlib.h>
@@ -74,7 +79,7 @@ check_moves(const struct train_run *run, const char *kind, int step, const doubl
 	}
 }
 
-/* Would catch an adapter without gradient (recomputed layers have cut it off elsewhere), a
+/* C1: would catch an adapter without gradient (recomputed layers have cut it off elsewhere), a
  * parameter that the update forgets, and a write into the mapped file. */
 static void
 test_frozen_all_that_trains_moves_and_the_file_stays(void **state)
@@ -131,7 +136,7 @@ count_moved(int32_t compute, const struct train_texts *texts, double *loss)
 	return moved;
 }
 
-/* Would catch weights kept in bf16, which updates below half a unit never move. */
+/* C12: would catch weights kept in bf16, which updates below half a unit never move. */
 static void
 test_frozen_bf16_weights_move_as_in_f32(void **state)
 {
@@ -197,7 +202,7 @@ assert_same(const char *what, struct trace *a, struct trace *b)
 	free(b->values);
 }
 
-/* Would catch evaluation that switches dropout off for good, or takes from the same numbers
+/* D13, D14: would catch evaluation that switches dropout off for good, or takes from the same numbers
  * or memory as training. */
 static void
 test_frozen_evaluation_changes_no_bit_of_training(void **state)

@@ -1,5 +1,5 @@
 /*
- * test_nonfinite.c - a value that is not finite voids the whole window and is named.
+ * test_nonfinite.c - A7: a value that is not finite voids the whole window and is named.
  *
  * Would catch a window that goes on without the micro-batch that failed (half a window over a
  * whole denominator), parameters or moments that take a NaN, and a report that says nothing.
@@ -130,7 +130,7 @@ test_nonfinite_gradient_is_named_by_tensor_and_step(void **state)
 		}
 }
 
-/* Only the second of three micro-batches fails: the window says so at that one. */
+/* A7: only the second of three micro-batches fails: the window says so at that one. */
 static void
 test_nonfinite_second_micro_batch_stops_the_window(void **state)
 {

@@ -3,7 +3,8 @@
  * exact as far as they go.
  *
  * Would catch attention across documents, positions that go on from one to the next, and
- * angles of RoPE that lose bits far out.
+ * angles of RoPE that lose bits far out.  In the catalogue of silent bugs: B7 packing leaks
+ * across documents, C8 rotary tables in too narrow a type.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ check_packing(const char *backend, int32_t compute, double tolerance)
 	train_close(&run);
 }
 
+/* B7: logits, with positions that restart. */
 static void
 test_packing_logits_equal_those_of_each_document_alone(void **state)
 {
@@ -66,7 +68,7 @@ make_two(struct train_texts *texts, bool a_first)
 	}
 }
 
-/* Gradient of B's loss by the embeddings of A's tokens: exactly 0, in either order. */
+/* B7: gradient of B's loss by the embeddings of A's tokens: exactly 0, in either order. */
 static void
 test_packing_no_gradient_reaches_the_other_document(void **state)
 {
@@ -168,7 +170,7 @@ check_table(const struct hone_attr_rope_table *attr, const int32_t *positions, c
 	}
 }
 
-/* Would catch angles formed in float: off by 4e-3 at 131072. */
+/* C8: would catch angles formed in float: off by 4e-3 at 131072. */
 static void
 test_packing_rope_table_is_exact_to_131072(void **state)
 {

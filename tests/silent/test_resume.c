@@ -4,6 +4,11 @@
  * Real training of a tiny model: after a checkpoint and a new start, every value, moment and
  * loss has the bits of the uninterrupted run.  With a negative control: without the moments
  * the same comparison fails.
+ *
+ * D9   moments dropped or a schedule begun anew; a missing file that goes unnoticed
+ * D15  the wrong checkpoint chosen as best, or lost
+ *
+ * D1, D2, D5 and D6, which need data and epochs, are in test_resumes.c.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -190,7 +195,7 @@ open_folder(struct hn_folder *folder, struct hn_log *log, const char *path)
 		fail_msg("%s: %s", err.place, err.text);
 }
 
-/* Would catch: moments that are dropped, a schedule or a bias correction that starts anew, a
+/* D9: would catch moments that are dropped, a schedule or a bias correction that starts anew, a
  * dropout mask that depends on when the process began. */
 static void
 test_resume_stopped_run_equals_uninterrupted(void **state)
@@ -238,7 +243,7 @@ test_resume_stopped_run_equals_uninterrupted(void **state)
 	test_folder_remove(path);
 }
 
-/* Would catch: an optimizer that quietly starts from zero because its file is not there. */
+/* D9: would catch an optimizer that quietly starts from zero because its file is not there. */
 static void
 test_resume_without_moments_is_refused(void **state)
 {
@@ -267,7 +272,7 @@ test_resume_without_moments_is_refused(void **state)
 	test_folder_remove(path);
 }
 
-/* Would catch: an inverted comparison, a NaN that is chosen as best or that can never be
+/* D15: would catch an inverted comparison, a NaN that is chosen as best or that can never be
  * beaten, a tie that replaces the earlier one. */
 static void
 test_resume_best_is_never_not_a_number(void **state)
@@ -292,7 +297,7 @@ test_resume_best_is_never_not_a_number(void **state)
 	assert_true(hn_is_better(0.85, true, 1.0, false, 0.1));
 }
 
-/* Would catch: a best checkpoint that is pruned, or a link that follows the newest. */
+/* D15: would catch a best checkpoint that is pruned, or a link that follows the newest. */
 static void
 test_resume_best_checkpoint_survives_pruning(void **state)
 {

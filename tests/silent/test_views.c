@@ -1,6 +1,7 @@
 /*
  * test_views.c - who sees which weights: the base view is the file, an adapter that does
  * nothing changes nothing, LoRA with B = 0 is the base, and documents do not see each other.
+ * In the catalogue of silent bugs: C9 a wrong scale of LoRA, dropout outside of training.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -355,7 +356,7 @@ check_formula(void (*choose)(struct bench_model *))
 	train_close(&full);
 }
 
-/* Would catch alpha / r for rsLoRA, a pattern that changes rank but not scale. */
+/* C9: would catch alpha / r for rsLoRA, a pattern that changes rank but not scale. */
 static void
 test_views_lora_equals_weights_plus_scaled_product(void **state)
 {
@@ -365,7 +366,7 @@ test_views_lora_equals_weights_plus_scaled_product(void **state)
 	check_formula(choose_patterns);
 }
 
-/* Would catch dropout outside of training. */
+/* C9: would catch dropout outside of training. */
 static void
 test_views_eval_has_no_dropout(void **state)
 {
