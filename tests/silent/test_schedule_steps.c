@@ -20,13 +20,16 @@ enum { STEPS = 20, WARMUP = 3 };
 static const double pi = 3.14159265358979323846;
 static const double base = 1e-2, lowest = 1e-3;
 
+#define ONE_EACH                                                                                   \
+	"--set train.per_device_train_batch_size=1 --set train.gradient_accumulation_steps=8 "     \
+	"--set train.micro_batch_tokens=16 --set data.max_length=16"
+
 /* The same eight examples a step: one micro-batch, asked for in two ways; a few; one each. */
 static const char *const windows[] = {
 	"--set train.per_device_train_batch_size=8 --set train.gradient_accumulation_steps=1",
 	"--set train.per_device_train_batch_size=1 --set train.gradient_accumulation_steps=8",
 	"--set train.per_device_train_batch_size=8 --set train.micro_batch_tokens=64",
-	"--set train.per_device_train_batch_size=1 --set train.gradient_accumulation_steps=8 "
-	"--set train.micro_batch_tokens=16 --set data.max_length=16",
+	ONE_EACH,
 };
 
 static double
