@@ -18,7 +18,7 @@
 /* c [m, w] (+)= a b; see leaf_product.h for the two orders of a.  lda in 32-bit words. */
 struct hn_tile {
 	int32_t bf16; /* 1: a and b hold bf16 pairs; 0: f32 */
-	int32_t add;  /* 1: start from c */
+	int32_t add;  /* 1: add to c */
 	int64_t m, w, steps;
 	const void *a;
 	int64_t lda;

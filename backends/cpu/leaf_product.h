@@ -9,8 +9,9 @@
  * types an address is that of a 32-bit word, so one body serves both with its own multiply.
  *
  * Per k step a tile of 12 x 32 does 24 multiply-adds on 2 vector loads and 12 broadcasts;
- * accumulators stay in registers for the whole of K, in ascending k.  Twin: the loops of
- * reference's matmul.
+ * accumulators stay in registers, in ascending k.  In f32 the sum is cut every TILE_CHAIN steps
+ * and added to c: an error of rounding then grows with the length of a piece, not with K, for
+ * one pass over the tile of c in a hundred.  Twin: the loops of reference's matmul.
  */
 
 /* Rows of a tile: 2 HN_TILE_ROWS accumulators, two columns of b and a broadcast fit the
@@ -22,6 +23,7 @@
 #endif
 
 enum { TILE_ROW_ORDER = 0, TILE_K_ORDER = 1 };
+enum { TILE_CHAIN = 128 };
 
 LANE vf
 madd_f32(vf acc, const float *a, vf b)
@@ -72,7 +74,7 @@ tile_body(const int m, const int nv, const int order, const int bf16, const stru
 	for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
 		for (int j = 0; j < nv; j++)
-			acc[r][j] = t->add ? v_load(c + r * ldc + j * HN_LANES) : v_set(0.0f);
+			acc[r][j] = v_set(0.0f);
 #pragma GCC unroll 4
 	for (int i = 0; i < HN_TILE_ROWS / 3; i++)
 		base[i] = a + 3 * i * lda;
@@ -109,6 +111,12 @@ tile_body(const int m, const int nv, const int order, const int bf16, const stru
 		}
 	}
 	(void)bf16;
+#pragma GCC unroll 12
+	for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++)
+			if (t->add)
+				acc[r][j] += v_load(c + r * ldc + j * HN_LANES);
 	if (order == TILE_ROW_ORDER && t->y) {
 		tile_to_bf16(m, nv, t, acc);
 		return;
@@ -120,10 +128,30 @@ tile_body(const int m, const int nv, const int order, const int bf16, const stru
 			v_store(c + r * ldc + j * HN_LANES, acc[r][j]);
 }
 
+/* The tile in pieces of TILE_CHAIN steps, each added to c. */
+LANE void
+tile_pieces(const int m, const int nv, const int order, const int bf16, const struct hn_tile *t)
+{
+	struct hn_tile piece = *t;
+
+	if (bf16 || (order == TILE_ROW_ORDER && t->y)) {
+		tile_body(m, nv, order, bf16, t);
+		return;
+	}
+	for (int64_t k = 0; k < t->steps || k == 0; k += TILE_CHAIN) {
+		piece.steps = t->steps - k < TILE_CHAIN ? t->steps - k : TILE_CHAIN;
+		tile_body(m, nv, order, bf16, &piece);
+		piece.a = (const float *)piece.a +
+			(order == TILE_K_ORDER ? TILE_CHAIN * t->lda : TILE_CHAIN);
+		piece.b = (const float *)piece.b + TILE_CHAIN * nv * HN_LANES;
+		piece.add = 1;
+	}
+}
+
 /* The tile with `m` rows; a switch, so that every count of rows is straight-line code. */
 #define TILE_CASE(rows)                                                                            \
 	case rows:                                                                                 \
-		tile_body(rows, nv, order, bf16, t);                                               \
+		tile_pieces(rows, nv, order, bf16, t);                                             \
 		break
 
 LANE void

@@ -140,40 +140,29 @@ raise_to_distance(const struct reader *reader, const struct hn_tensor_info *rows
 	}
 }
 
-/* Checks the rows of a prompt; returns in how many of them float32 itself is too coarse. */
-static int
+/* Every row within the tolerance, and no further than twice transformers' own float32. */
+static void
 check_prompt(struct reader *reader, const struct hn_tensor_file *golden, int prompt)
 {
 	const struct hn_tensor_info *ids = of_prompt(golden, prompt, "input_ids");
 	const struct hn_tensor_info *rows = of_prompt(golden, prompt, "rows");
-	const float *others = (const void *)of_prompt(golden, prompt, "f32_error")->bytes;
-	double worst[LONGEST] = {0.0}, usual = 0.0;
-	int n_coarse = 0;
+	const struct hn_tensor_info *f32_error = of_prompt(golden, prompt, "f32_error");
+	const float *others = (const void *)f32_error->bytes;
+	double worst[LONGEST] = {0.0}, ours = 0.0, theirs = 0.0;
 
 	read_logits(reader, (const void *)ids->bytes, ids->n_elems);
 	raise_to_distance(reader, rows, of_prompt(golden, prompt, "top_ids"),
 		of_prompt(golden, prompt, "top_logits"), worst);
 	raise_to_distance(reader, rows, need_tensor(golden, "fixed_ids"),
 		of_prompt(golden, prompt, "fixed_logits"), worst);
-	for (int64_t i = 0; i < rows->n_elems; i++) {
-		const int32_t row = ((const int32_t *)(const void *)rows->bytes)[i];
-		const double theirs = (double)others[row];
-		const bool is_coarse = theirs > LOGITS_TOLERANCE;
-
-		if (is_coarse)
-			print_message("prompt of %3d, row %d: %.2e, transformers' float32 %.2e\n",
-				(int)ids->n_elems, row, worst[i], theirs);
-		else
-			usual = fmax(usual, worst[i]);
-		if (!(worst[i] <= (is_coarse ? 2.0 * theirs : LOGITS_TOLERANCE)))
-			fail_msg("prompt of %d, row %d: %.2e from float64; transformers' float32 "
-				 "%.2e",
-				(int)ids->n_elems, row, worst[i], theirs);
-		n_coarse += is_coarse;
-	}
-	print_message("prompt of %3d: logits %.2e from float64 in the other rows\n",
-		(int)ids->n_elems, usual);
-	return n_coarse;
+	for (int64_t i = 0; i < rows->n_elems; i++)
+		ours = fmax(ours, worst[i]);
+	for (int64_t i = 0; i < f32_error->n_elems; i++)
+		theirs = fmax(theirs, (double)others[i]);
+	print_message("prompt of %3d: logits %.2e from float64; transformers' float32 %.2e\n",
+		(int)ids->n_elems, ours, theirs);
+	assert_true(ours <= LOGITS_TOLERANCE);
+	assert_true(ours <= 2.0 * theirs);
 }
 
 static void
@@ -181,14 +170,11 @@ test_smollm2_logits_equal_transformers(void **state)
 {
 	struct hn_tensor_file golden;
 	struct reader reader;
-	int n_coarse = 0;
-
 	(void)state;
 	open_file(&golden, "golden/smollm2/logits.safetensors");
 	open_reader(&reader);
 	for (int p = 0; p < N_PROMPTS; p++)
-		n_coarse += check_prompt(&reader, &golden, p);
-	assert_int_equal(n_coarse, 1);
+		check_prompt(&reader, &golden, p);
 	close_reader(&reader);
 	hn_tensor_file_close(&golden);
 }
