@@ -153,6 +153,21 @@ fail_unknown_model(const struct hn_run *run, struct hone_error *err)
 	return hn_model_config_fail_unknown(&run->model.checkpoint.config, names, n, err);
 }
 
+/* Every token must have a row; more rows than tokens are padding. */
+static enum hone_status
+check_vocabulary(const struct hn_run *run, struct hone_error *err)
+{
+	const struct hn_site *embed = hn_model_site_at(&run->model, "embed.token", -1);
+	const int32_t n = hn_tokenizer_vocab_size(run->tokenizer);
+
+	if (!embed || n <= embed->pub.in_features)
+		return HONE_OK;
+	return hone_fail_at(err, HONE_EMODEL, run->model.checkpoint.path, 0, 0,
+		"the tokenizer has %d tokens, the embeddings have %lld rows; use the tokenizer "
+		"that belongs to this model",
+		(int)n, (long long)embed->pub.in_features);
+}
+
 static enum hone_status
 stage_model(struct hn_run *run, struct hone_error *err)
 {
@@ -176,7 +191,9 @@ stage_model(struct hn_run *run, struct hone_error *err)
 	if (!st)
 		st = hn_model_declare(
 			&run->model, run->architecture->vt, run->architecture->self, err);
-	return st ? st : hn_vocabulary_open(&run->tokenizer, &run->model, err);
+	if (!st)
+		st = hn_vocabulary_open(&run->tokenizer, &run->model, err);
+	return st ? st : check_vocabulary(run, err);
 }
 
 /* ---- backend ---- */

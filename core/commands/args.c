@@ -1,6 +1,7 @@
 /*
  * args.c - the command line: flags by table, help, and the way from argv to a command.
  */
+#include <errno.h>
 #include <limits.h>
 #include <locale.h>
 #include <malloc.h>
@@ -322,8 +323,14 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 	find_presets(presets, sizeof presets);
 	context.preset_dir = presets[0] ? presets : NULL;
 	st = dispatch(argc, argv, &context, &err);
-	if (out.len && (fwrite(out.text, 1, out.len, stdout) != out.len || fflush(stdout)) && !st)
-		st = hone_fail(&err, HONE_EIO, "the result could not be written to stdout");
+	if (out.len && (fwrite(out.text, 1, out.len, stdout) != out.len || fflush(stdout))) {
+		if (errno == EPIPE) { /* nobody reads any more: as a shell reports SIGPIPE */
+			hn_str_fini(&out);
+			return 141;
+		}
+		if (!st)
+			st = hone_fail(&err, HONE_EIO, "the result could not be written to stdout");
+	}
 	hn_str_fini(&out);
 	hn_log_progress_end(&log);
 	if (st && err.text[0]) {

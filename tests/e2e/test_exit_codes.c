@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/file.h"
 #include "cli.h"
 #include "support.h"
 
@@ -43,6 +44,39 @@ test_exit_codes_typo_in_key_is_3_with_file_line_and_nearest(void **state)
 			"did you mean 'save_steps'", NULL);
 		assert_false(cli_has(&cli, "out"));
 	}
+	cli_close(&cli);
+}
+
+/* A token without a row would be read from beside the embeddings. */
+static void
+test_exit_codes_tokenizer_of_another_model_is_5(void **state)
+{
+	static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json"};
+	struct hone_error err = {0};
+	struct cli cli;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	for (int i = 0; i < 3; i++) {
+		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", names[i]);
+		char *folder = hn_path_join(cli.folder, "other"),
+		     *to = hn_path_join(folder, names[i]);
+		char *text = NULL, *at;
+		size_t n = 0;
+
+		assert_int_equal(hn_dir_make(folder, &err), HONE_OK);
+		assert_int_equal(hn_file_read(from, 1 << 24, HONE_EIO, &text, &n, &err), HONE_OK);
+		/* one more token than rows: the last one gets the next id */
+		if (i == 2 && (at = strstr(text, "262")))
+			memcpy(at, "263", 3);
+		assert_int_equal(hn_file_replace(to, text, n, &err), HONE_OK);
+		free(text);
+		free(from);
+		free(folder);
+		free(to);
+	}
+	(void)cli_run(&cli, "check", "run.ini", "--set", "model.path=other", NULL);
+	cli_expect(&cli, 5, "the embeddings have 263 rows", NULL);
 	cli_close(&cli);
 }
 
@@ -219,6 +253,7 @@ main(void)
 		cmocka_unit_test(test_exit_codes_several_faults_are_told_together),
 		cmocka_unit_test(test_exit_codes_bad_row_is_4_with_its_line),
 		cmocka_unit_test(test_exit_codes_broken_model_is_5_and_names_the_file),
+		cmocka_unit_test(test_exit_codes_tokenizer_of_another_model_is_5),
 		cmocka_unit_test(test_exit_codes_refused_plugin_is_told_with_its_reason),
 		cmocka_unit_test(test_exit_codes_full_disk_is_8_and_leaves_no_half_result),
 		cmocka_unit_test(test_exit_codes_not_finite_is_9_and_names_the_step),

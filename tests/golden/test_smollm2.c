@@ -23,9 +23,8 @@
 
 enum { SKIPPED = 77, N_PROMPTS = 3, LONGEST = 256, N_GREEDY = 24 };
 
-/* Greatest distance of a logit from float64.  Float32 itself does not keep to it everywhere: in
- * the first row of the long prompt transformers' own is off by 1.3e-4.  In a row where that is
- * so, and there must be no second one, twice transformers' distance is allowed. */
+/* Greatest distance of a logit from float64.  transformers' own float32 is off by 1.3e-4 in the
+ * first row of the long prompt. */
 #define LOGITS_TOLERANCE 1e-4
 
 /* The objective's options as its table writes them. */
