@@ -78,7 +78,8 @@ struct hone_adapter_vt {
 	enum hone_status (*input)(const void *self, const struct hone_build *at,
 		const struct hone_site *site, hone_node *x, struct hone_error *err);
 
-	/* Changes what a linear or embedding site gives: io->y without bias, and io->bias.
+	/* Changes what a linear or embedding site gives: io->y without bias, and io->bias, which
+	 * the host adds last: what multiplies y multiplies the bias, too.
 	 * [build, pure] */
 	enum hone_status (*output)(const void *self, const struct hone_build *at,
 		const struct hone_site *site, struct hone_site_io *io, struct hone_error *err);
@@ -91,8 +92,8 @@ struct hone_adapter_vt {
 	enum hone_status (*hidden)(const void *self, const struct hone_build *at,
 		const struct hone_site *site, hone_node *h, struct hone_error *err);
 
-	/* Writes itself into the weight of a site: graph nodes from io to io.  NULL: cannot be
-	 * merged.  [build, pure] */
+	/* Writes itself into the weight of a site: graph nodes from io to io.  A vector [I] or [O]
+	 * meets a weight [O,I] as a row, so it scales columns (inputs).  NULL: cannot be merged.  [build, pure] */
 	enum hone_status (*merge)(const void *self, const struct hone_build *at,
 		const struct hone_site *site, struct hone_merge_io *io, struct hone_error *err);
 
