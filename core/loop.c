@@ -470,6 +470,22 @@ check_finished(struct loop *l, struct hone_error *err)
 	return st;
 }
 
+/* Whether the run left its result; one that is gone is made again from the last checkpoint. */
+static bool
+has_result(const struct loop *l)
+{
+	static const char *const names[] = {"adapter", "model"};
+	bool found = false;
+
+	for (int i = 0; i < 2; i++) {
+		char *path = hn_path_join(l->run->options.run.output, names[i]);
+
+		found |= hn_path_is_dir(path);
+		free(path);
+	}
+	return found;
+}
+
 enum hone_status
 hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 {
@@ -479,6 +495,8 @@ hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 
 	if (!st && l.folder.renamed)
 		hn_log_info(run->log, "the older run is now %s", l.folder.renamed);
+	if (!st && l.folder.state == HN_FOLDER_FINISHED && !has_result(&l))
+		l.folder.state = HN_FOLDER_RESUMABLE;
 	if (!st && l.folder.state == HN_FOLDER_FINISHED) {
 		st = check_finished(&l, err);
 	} else if (!st) {

@@ -1,8 +1,11 @@
 /*
  * export.c - `hone export run.ini --to DIR`: the result for other tools.
  */
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "commands/command.h"
 #include "result.h"
 #include "train/export.h"
@@ -59,6 +62,27 @@ write_result(const struct hn_context *context, const struct hn_result *result,
 	return st;
 }
 
+/* The run's own result is made by training, and eval and generate rely on it. */
+static enum hone_status
+check_place(const struct hn_context *context, const struct hn_run *run, struct hone_error *err)
+{
+	static const char *const own[] = {"", "adapter", "model", "checkpoints"};
+	char to[PATH_MAX], place[PATH_MAX];
+	bool is_own = false;
+
+	if (!realpath(context->args->to, to))
+		return HONE_OK; /* it is not there yet */
+	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+		char *path = hn_path_join(run->options.run.output, own[i]);
+
+		is_own |= realpath(path, place) && hn_streq(to, place);
+		free(path);
+	}
+	return is_own ? hone_fail_at(err, HONE_EUSAGE, context->args->to, 0, 0,
+				"this belongs to the run itself; --to another folder")
+		      : HONE_OK;
+}
+
 static enum hone_status
 run_export(const struct hn_context *context, struct hone_error *err)
 {
@@ -71,6 +95,8 @@ run_export(const struct hn_context *context, struct hone_error *err)
 	if (!context->args->to)
 		return hone_fail(err, HONE_EUSAGE, "hone export needs --to DIR");
 	st = hn_result_open(&result, &run, &request, context->args->base, err);
+	if (!st)
+		st = check_place(context, &run, err);
 	if (!st) {
 		hn_engine_init(
 			&engine, &run.model, &run.params, run.devices, run.n_devices, run.compute);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/file.h"
 #include "cli.h"
 #include "support.h"
 
@@ -133,6 +134,30 @@ test_run_folder_same_command_again_says_finished(void **state)
 	cli_close(&cli);
 }
 
+/* A result that is gone and never made again; an export that takes the result's place. */
+static void
+test_run_folder_result_is_made_again_and_kept_from_exports(void **state)
+{
+	static const char name[] = "out/adapter/adapter_model.safetensors";
+	struct hone_error err = {0};
+	struct cli cli;
+	char *folder;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	assert_int_equal(cli_run(&cli, "train", "run.ini", NULL), 0);
+	(void)cli_run(&cli, "export", "run.ini", "--merge", "--to", "out/adapter", NULL);
+	cli_expect(&cli, 2, "out/adapter", "--to another folder", NULL);
+	assert_true(cli_has(&cli, name));
+	folder = hn_path_join(cli.folder, "out/adapter");
+	assert_int_equal(hn_dir_remove(folder, &err), HONE_OK);
+	free(folder);
+	(void)cli_run(&cli, "train", "run.ini", NULL);
+	cli_expect(&cli, 0, "going on from", NULL);
+	assert_true(cli_has(&cli, name));
+	cli_close(&cli);
+}
+
 static void
 test_run_folder_fresh_renames_the_old_one(void **state)
 {
@@ -211,6 +236,7 @@ main(void)
 		cmocka_unit_test(test_run_folder_holds_what_the_contract_says),
 		cmocka_unit_test(test_run_folder_metrics_have_the_names_of_the_field),
 		cmocka_unit_test(test_run_folder_same_command_again_says_finished),
+		cmocka_unit_test(test_run_folder_result_is_made_again_and_kept_from_exports),
 		cmocka_unit_test(test_run_folder_fresh_renames_the_old_one),
 		cmocka_unit_test(test_run_folder_json_documents_name_their_schema),
 		cmocka_unit_test(test_run_folder_kept_configuration_runs_again),
