@@ -1,32 +1,24 @@
 /*
  * rng.c - Philox4x32-10, and what is made of its numbers.
  *
- * Ten rounds on a counter (x0, x1, x2, x3) with a key (k0, k1) that grows by two Weyl
- * constants; M0, M1 are the multipliers of Salmon et al. 2011, table 2:
- *
- *     x0' = hi(M1 x2) ^ x1 ^ k0    x1' = lo(M1 x2)
- *     x2' = hi(M0 x0) ^ x3 ^ k1    x3' = lo(M0 x0)
- *
  * The counter words are c0 low, c0 high, c1 low, c1 high.  The 64-bit key is
  *
  *     key = mix(mix(seed + G) + stream),    mix = the finaliser of splitmix64
  *
  * with k0 its low half.  mix is a bijection, so for one seed two streams never share a key
  * (nor for one stream two seeds), and neighbouring seeds or streams give unrelated keys.
- * test_rng_philox_known_answers() holds the rounds to Random123's vectors.
+ * The rounds are those of hone/random.h, which every backend draws with;
+ * test_rng_philox_known_answers() holds them to Random123's vectors.
  */
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include <hone/random.h>
+
 #include "base/arena.h"
 #include "base/rng.h"
 
-#define ROUNDS         10
-#define MULTIPLIER_0   0xD2511F53u
-#define MULTIPLIER_1   0xCD9E8D57u
-#define WEYL_0         0x9E3779B9u
-#define WEYL_1         0xBB67AE85u
 #define GOLDEN         0x9E3779B97F4A7C15u
 #define FEISTEL_ROUNDS 8
 #define TWO_PI         6.283185307179586476925
@@ -45,23 +37,7 @@ hn_rng_stream(const char *name)
 void
 hn_rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
-	uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3];
-	uint32_t k0 = key[0], k1 = key[1];
-
-	for (int round = 0; round < ROUNDS; round++) {
-		uint64_t a = (uint64_t)MULTIPLIER_0 * x0, b = (uint64_t)MULTIPLIER_1 * x2;
-
-		x0 = (uint32_t)(b >> 32) ^ x1 ^ k0;
-		x1 = (uint32_t)b;
-		x2 = (uint32_t)(a >> 32) ^ x3 ^ k1;
-		x3 = (uint32_t)a;
-		k0 += WEYL_0;
-		k1 += WEYL_1;
-	}
-	out[0] = x0;
-	out[1] = x1;
-	out[2] = x2;
-	out[3] = x3;
+	hone_philox(counter, key, out);
 }
 
 static uint64_t

@@ -25,10 +25,9 @@ hn_program_plan(struct hn_program *program, const char *name, struct hn_graph *g
 void
 hn_program_fini(struct hn_program *program)
 {
-	for (uint32_t i = 0; program->column_buffer && i < 1; i++)
-		if (program->column_buffer != program->columns)
-			program->devices[0].vt->buffer_destroy(
-				program->devices[0].device, program->column_buffer);
+	if (program->column_buffer && program->column_buffer != program->columns)
+		program->devices[0].vt->buffer_destroy(
+			program->devices[0].device, program->column_buffer);
 	if (program->columns)
 		hn_pages_free(program->columns, program->column_bytes);
 	free(program->order);

@@ -135,7 +135,6 @@ const struct hn_param *
 hn_params_overlay(const struct hn_params *params, uint32_t instance_idx, const struct hn_site *site,
 	int32_t slot)
 {
-	/* Overlays are found by their conventional names, so this is one look-up. */
 	for (uint32_t i = 0; i < params->n; i++) {
 		const struct hn_param *param = &params->list[i];
 
