@@ -2,7 +2,7 @@
  * bench_step.c - optimizer steps of a whole model, as a share of the machine's own peak.
  *
  *     bench_step MODEL|smollm2 [--full] [--compute bf16|f32] [--rows 2048] [--length 256]
- *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5]
+ *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5] [--json]
  *
  * "smollm2" is a model of SmolLM2-135M's shape with random bf16 weights, made in $TMPDIR.
  * First the multiply-add peak of the same threads is measured.  Then steps of LoRA (all
@@ -28,7 +28,7 @@ extern const struct hone_plugin hone_plugin_v1_reference;
 
 struct bench {
 	const char *model, *compute;
-	bool is_full;
+	bool is_full, is_json;
 	int64_t rows, length, micro, rank, threads, steps;
 	double supervised;
 };
@@ -180,6 +180,27 @@ compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* `times` sorted, in seconds; `flops` of a step; `peak_mb` in 10^6 bytes. */
+static void
+print_result(const struct bench *b, const double *times, double ready, double flops, double peak,
+	double peak_mb)
+{
+	const double median = times[b->steps / 2], share = flops / times[0] / peak;
+
+	if (b->is_json) {
+		(void)printf("{\"best_s\": %.6f, \"median_s\": %.6f, \"ready_s\": %.4f, "
+			     "\"share\": %.4f, \"peak_gflops\": %.1f, \"peak_mb\": %.1f}\n",
+			times[0], median, ready, share, peak / 1e9, peak_mb);
+		return;
+	}
+	(void)printf("%s %s %lldx%lld supervised %.0f%%: best %.0f tok/s, median %.0f; "
+		     "bound %.0f tok/s; %.1f%% of the peak of %.0f GFLOP/s; peak memory %.0f MB\n",
+		b->is_full ? "full" : "lora", b->compute, (long long)(b->rows / b->length),
+		(long long)b->length, b->supervised * 100.0, (double)b->rows / times[0],
+		(double)b->rows / median, (double)b->rows * peak / flops, 100.0 * share, peak / 1e9,
+		peak_mb);
+}
+
 static void
 init_params(struct hn_run *run, struct hn_engine *engine, struct hone_error *err)
 {
@@ -199,10 +220,11 @@ int
 main(int argc, char **argv)
 {
 	static const struct hone_plugin *const builtins[] = {&hone_plugin_v1_reference};
-	static char text[4096], folder[1024];
+	static char text[4096], folder[1024], rank[64];
 	struct bench b = {.model = argc > 1 ? argv[1] : NULL,
 		.compute = has(argc, argv, "f32") ? "f32" : "bf16",
 		.is_full = has(argc, argv, "--full"),
+		.is_json = has(argc, argv, "--json"),
 		.rows = (int64_t)number(argc, argv, "--rows", 2048),
 		.length = (int64_t)number(argc, argv, "--length", 256),
 		.micro = (int64_t)number(argc, argv, "--micro", 512),
@@ -236,11 +258,12 @@ main(int argc, char **argv)
 		b.model = folder;
 		start = now();
 	}
+	if (!b.is_full)
+		(void)snprintf(rank, sizeof rank, "[lora]\nr = %d\n", (int)b.rank);
 	(void)snprintf(text, sizeof text,
 		"[run]\noutput = .\nadapter = %s\nobjective = sft\nbackend = cpu\n[model]\npath = %s\n"
 		"[data]\ntrain = none\n[train]\nlearning_rate = 1e-4\ncompute = %s\n%s[cpu]\nthreads = %d\n",
-		b.is_full ? "full" : "lora", b.model, b.compute, b.is_full ? "" : "[lora]\nr = 8\n",
-		(int)b.threads);
+		b.is_full ? "full" : "lora", b.model, b.compute, rank, (int)b.threads);
 	const struct hn_run_request wanted = {.path = "bench.ini",
 		.text = text,
 		.plugin_dirs = dirs,
@@ -260,7 +283,8 @@ main(int argc, char **argv)
 	init_params(&run, &engine, &err);
 	vocabulary = hn_model_site_at(&run.model, "embed.token", -1)->pub.in_features;
 	ready = now() - start;
-	(void)printf("ready after %.3f s, arena %.1f MB, parameters %.1f MB, weights %.1f MB, "
+	if (!b.is_json)
+		(void)printf("ready after %.3f s, arena %.1f MB, parameters %.1f MB, weights %.1f MB, "
 		     "%u commands, %u on the reference (%s)\n",
 		ready, (double)engine.bytes[HN_MEMORY_ARENA] / 1e6,
 		(double)engine.bytes[HN_MEMORY_PARAMS] * 4e-6,
@@ -285,12 +309,7 @@ main(int argc, char **argv)
 	(void)getrusage(RUSAGE_SELF, &usage);
 	flops = flops_per_token(&run, &b) * (double)b.rows;
 	peak = measure_peak(run.services.pool, strcmp(b.compute, "bf16") == 0);
-	(void)printf("%s %s %lldx%lld supervised %.0f%%: best %.0f tok/s, median %.0f; bound %.0f tok/s; "
-		     "%.1f%% of the peak of %.0f GFLOP/s; peak memory %.0f MB\n",
-		b.is_full ? "full" : "lora", b.compute, (long long)(b.rows / b.length),
-		(long long)b.length, b.supervised * 100.0, (double)b.rows / times[0],
-		(double)b.rows / times[b.steps / 2], (double)b.rows * peak / flops,
-		100.0 * flops / times[0] / peak, peak / 1e9, (double)usage.ru_maxrss / 1e3);
+	print_result(&b, times, ready, flops, peak, (double)usage.ru_maxrss * 1024e-6);
 	hn_engine_fini(&engine);
 	hn_run_close(&run);
 	return 0;
