@@ -16,6 +16,8 @@
 #ifndef HONE_BUILD_H
 #define HONE_BUILD_H
 
+#include <stddef.h>
+
 #include <hone/graph.h>
 #include <hone/site.h>
 
@@ -140,10 +142,15 @@ struct hone_build_vt {
 		hone_node x);
 	hone_node (*selected)(const struct hone_build *at, hone_stream stream,
 		const char *selection, const char *column);
-	/* The head `kind` ("lm") on rows [M,D]. */
+	/* The head `kind` ("lm") on rows [M,D] of the policy's forward, pass 0: logits [M,V]. */
 	hone_node (*head)(const struct hone_build *at, const char *kind, hone_node rows);
 	/* Segment offsets i32 [S+1] of a stream. */
 	hone_node (*offsets)(const struct hone_build *at, hone_stream stream);
+	/* The head as the declared forward `forward` has it, under its view and its pass: the
+	 * weights and adapters at the head's sites are those of that view.  Rows that come from
+	 * forwards of other views or passes alone are an error.  See hone_head_of. */
+	hone_node (*head_of)(
+		const struct hone_build *at, const char *forward, const char *kind, hone_node rows);
 };
 
 static inline hone_node
@@ -176,6 +183,25 @@ static inline hone_node
 hone_dropout(const struct hone_build *at, hone_node x, double p, const char *name)
 {
 	return p > 0.0 && at->view->has_dropout ? at->vt->dropout(at, x, p, name) : x;
+}
+
+/* The head `kind` on rows [M,D] of a declared forward, under that forward's view and pass:
+ *
+ *     p = at->vt->head(at, "lm", select(forward("policy")))
+ *     q = hone_head_of(at, "reference", "lm", select(forward("reference")))
+ *
+ * Both views' logits are of one row space and may meet; no gradient flows to a view without.
+ * A host of before this call fails the graph with HONE_EUNSUPPORTED. */
+static inline hone_node
+hone_head_of(const struct hone_build *at, const char *forward, const char *kind, hone_node rows)
+{
+	if (at->vt->struct_size <
+		offsetof(struct hone_build_vt, head_of) + sizeof at->vt->head_of) {
+		(at->graph->vt->fail)(at->graph, HONE_EUNSUPPORTED,
+			"this host has heads of the policy's view only");
+		return hone_node_none();
+	}
+	return at->vt->head_of(at, forward, kind, rows);
 }
 
 #ifdef __cplusplus

@@ -1,0 +1,56 @@
+/*
+ * terms.c - what an objective hands back: the numerators of its loss terms and metrics.
+ */
+#include <inttypes.h>
+
+#include "graph/build_state.h"
+
+/* A numerator is one number per micro-batch, whatever rows it was summed over. */
+static enum hone_status
+add_term(struct hn_builder *b, const char *name, hone_node sum, const char *stream,
+	const char *weight, double coefficient, bool is_metric, struct hone_error *err)
+{
+	const struct hn_value *value = hn_graph_value(b->graph, sum.id);
+
+	if (b->graph->error.status)
+		return hone_graph_status(&b->graph->base, err);
+	if (sum.id == 0 || value->space || hn_value_elems(value) != 1)
+		return hone_fail(err, HONE_EPLUGIN,
+			"term '%s' is no sum: it has %" PRId64 " values of rows '%s'", name,
+			hn_value_elems(value), b->graph->spaces[value->space].name);
+	b->terms = hn_grow(b->terms, &b->cap_terms, b->n_terms + 1u, sizeof *b->terms);
+	b->term_nodes =
+		hn_grow(b->term_nodes, &b->cap_term_nodes, b->n_terms + 1u, sizeof *b->term_nodes);
+	b->terms[b->n_terms] = (struct hn_term){hn_arena_strdup(&b->graph->arena, name),
+		hn_arena_strdup(&b->graph->arena, stream),
+		hn_arena_strdup(&b->graph->arena, weight), coefficient, is_metric};
+	b->term_nodes[b->n_terms++] = sum;
+	return HONE_OK;
+}
+
+static enum hone_status
+loss_term(struct hone_loss *base, const struct hone_term *term, struct hone_error *err)
+{
+	return add_term(((struct hn_loss *)(void *)base)->builder, term->name, term->sum,
+		term->stream, term->weight, term->coefficient, false, err);
+}
+
+static enum hone_status
+loss_metric(struct hone_loss *base, const char *name, hone_node sum, const char *stream,
+	const char *weight, struct hone_error *err)
+{
+	struct hn_builder *b = ((struct hn_loss *)(void *)base)->builder;
+
+	if (b->request->mode == HN_BUILD_TRAIN) /* metrics are for evaluation */
+		return HONE_OK;
+	return add_term(b, name, sum, stream, weight, 1.0, true, err);
+}
+
+static const struct hone_loss_vt loss_vt = {
+	.struct_size = sizeof loss_vt, .term = loss_term, .metric = loss_metric};
+
+struct hn_loss
+hn_loss_make(struct hn_builder *b)
+{
+	return (struct hn_loss){{&loss_vt}, b};
+}
