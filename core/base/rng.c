@@ -1,14 +1,9 @@
 /*
- * rng.c - Philox4x32-10, and what is made of its numbers.
+ * rng.c - what the host makes of Philox's numbers: streams by name, numbers in a range,
+ * normal numbers, a permutation.
  *
- * The counter words are c0 low, c0 high, c1 low, c1 high.  The 64-bit key is
- *
- *     key = mix(mix(seed + G) + stream),    mix = the finaliser of splitmix64
- *
- * with k0 its low half.  mix is a bijection, so for one seed two streams never share a key
- * (nor for one stream two seeds), and neighbouring seeds or streams give unrelated keys.
- * The rounds are those of hone/random.h, which every backend draws with;
- * test_rng_philox_known_answers() holds them to Random123's vectors.
+ * The draw itself, its key and its counter are those of hone/random.h, so that the host's
+ * numbers, a backend's and a plugin's are one generator.
  */
 #include <math.h>
 #include <string.h>
@@ -19,7 +14,6 @@
 #include "base/arena.h"
 #include "base/rng.h"
 
-#define GOLDEN         0x9E3779B97F4A7C15u
 #define FEISTEL_ROUNDS 8
 #define TWO_PI         6.283185307179586476925
 
@@ -34,38 +28,13 @@ hn_rng_stream(const char *name)
 	return XXH3_64bits(name, strlen(name));
 }
 
-void
-hn_rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
-{
-	hone_philox(counter, key, out);
-}
-
-static uint64_t
-mix(uint64_t z)
-{
-	z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-	z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-	return z ^ z >> 31;
-}
-
-void
-hn_rng_draw(uint64_t seed, uint64_t stream, uint64_t c0, uint64_t c1, uint32_t out[4])
-{
-	const uint64_t key = mix(mix(seed + GOLDEN) + stream);
-	const uint32_t keys[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
-	const uint32_t counter[4] = {
-		(uint32_t)c0, (uint32_t)(c0 >> 32), (uint32_t)c1, (uint32_t)(c1 >> 32)};
-
-	hn_rng_philox(counter, keys, out);
-}
-
 /* The draw as two 64-bit numbers. */
 static void
 draw_two(uint64_t seed, uint64_t stream, uint64_t c0, uint64_t c1, uint64_t out[2])
 {
 	uint32_t x[4];
 
-	hn_rng_draw(seed, stream, c0, c1, x);
+	hone_random_draw(seed, stream, c0, c1, x);
 	out[0] = (uint64_t)x[1] << 32 | x[0];
 	out[1] = (uint64_t)x[3] << 32 | x[2];
 }
@@ -114,7 +83,7 @@ feistel(uint64_t seed, uint64_t stream, uint64_t x, unsigned bits)
 		uint64_t other = right;
 		uint32_t f[4];
 
-		hn_rng_draw(seed, stream, right, round, f);
+		hone_random_draw(seed, stream, right, round, f);
 		right = left ^ (f[0] & mask);
 		left = other;
 	}

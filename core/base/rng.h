@@ -1,8 +1,8 @@
 /*
- * base/rng.h - counter-based random numbers: Philox4x32-10.
+ * base/rng.h - random numbers of the host, by seed, stream and counter.
  *
- * Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".  A number
- * is a pure function of (seed, stream, counter): nothing has a state that could be restored
+ * They are made of the draws of hone/random.h, which says how (seed, stream) become a key.  A
+ * number is a pure function of its arguments: nothing has a state that could be restored
  * wrongly, and the order of calls does not matter.  A stream is the hash of a name such as
  * "lora/model.layers.0.self_attn.q_proj/x".
  */
@@ -11,14 +11,8 @@
 
 #include <stdint.h>
 
-/* Philox4x32-10 itself, as Random123 tests it. */
-void hn_rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
 /* 64-bit hash of a name: the key of its stream. */
 uint64_t hn_rng_stream(const char *name);
-
-/* Four 32-bit numbers at counter (c0, c1) of (seed, stream). */
-void hn_rng_draw(uint64_t seed, uint64_t stream, uint64_t c0, uint64_t c1, uint32_t out[4]);
 
 /* One number in [0, 1) with 53 bits; in [0, n), 0 for n = 0; standard normal (Box-Muller on
  * one draw). */

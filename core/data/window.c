@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hone/random.h>
+
 #include "base/arena.h"
 #include "base/rng.h"
 #include "base/str.h"
@@ -112,7 +114,7 @@ set_epoch(struct hn_window *window, int64_t epoch)
 {
 	uint32_t x[4];
 
-	hn_rng_draw(window->request.seed, window->stream, (uint64_t)epoch, 0, x);
+	hone_random_draw(window->request.seed, window->stream, (uint64_t)epoch, 0, x);
 	window->epoch_key = (uint64_t)x[0] << 32 | x[1];
 }
 

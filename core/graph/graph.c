@@ -304,6 +304,12 @@ graph_custom_op(const struct hone_graph *g, const char *name)
 	return 0;
 }
 
+static hone_node
+graph_scale_axis(struct hone_graph *g, hone_node x, hone_node v, int32_t axis)
+{
+	return hn_graph_scale_axis(host_graph(g), x, v, axis);
+}
+
 static const struct hone_graph_vt graph_vt = {
 	.struct_size = sizeof graph_vt,
 	.node = graph_node,
@@ -314,6 +320,7 @@ static const struct hone_graph_vt graph_vt = {
 	.status = graph_status,
 	.fail = graph_fail,
 	.custom_op = graph_custom_op,
+	.scale_axis = graph_scale_axis,
 };
 
 /* ---- for the host ---- */
@@ -414,19 +421,20 @@ hone_node
 hn_graph_param(
 	struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim, bool needs_grad)
 {
-	const uint32_t flag =
-		needs_grad; /* one leaf per use: a view without gradient has its own */
+	/* one leaf per use: a view without gradient, and each shape, has its own */
+	int64_t use[2 + HONE_MAX_RANK] = {needs_grad, rank};
 	struct hn_node node = {.leaf = HN_LEAF_PARAM,
 		.leaf_index = index,
 		.n_out = 1,
-		.attr = &flag,
-		.attr_size = sizeof flag};
+		.attr = use,
+		.attr_size = sizeof use};
 	struct hn_value value = {.dtype = graph->stat, .rank = rank, .needs_grad = needs_grad};
 	uint32_t id;
 
 	if (graph->error.status)
 		return hone_node_none();
 	memcpy(value.dim, dim, rank * sizeof *dim);
+	memcpy(use + 2, dim, rank * sizeof *dim);
 	id = find_or_add(graph, &node, &value, true);
 	return (hone_node){graph->nodes[id].first_out};
 }

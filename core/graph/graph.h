@@ -147,12 +147,16 @@ hone_node hn_graph_column(struct hn_graph *graph, const char *name, int32_t dtyp
 	uint32_t rank, const int64_t *dim);
 hone_node hn_graph_weight(
 	struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim);
+/* One memory may be read in several shapes of as many numbers, each a leaf of its own. */
 hone_node hn_graph_param(
 	struct hn_graph *graph, uint32_t index, uint32_t rank, const int64_t *dim, bool needs_grad);
 hone_node hn_graph_leaf(struct hn_graph *graph, int32_t leaf, uint32_t index, int32_t dtype,
 	uint32_t space, uint32_t rank, const int64_t *dim);
 hone_node hn_graph_state(struct hn_graph *graph, const char *name, int32_t dtype, uint32_t space,
 	uint32_t rank, const int64_t *dim);
+
+/* x with row i (axis 0) or column j (axis 1) times v[i] or v[j]; see hone_scale_rows. */
+hone_node hn_graph_scale_axis(struct hn_graph *graph, hone_node x, hone_node v, int32_t axis);
 
 /* Makes a value an output. */
 void hn_graph_output(struct hn_graph *graph, hone_node value, const char *name);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hone/random.h>
 #include <hone/tensor.h>
 
 #include "base/file.h"
@@ -40,7 +41,7 @@ fill(void *ctx, const struct hn_tensor_out *tensor, int64_t first, int64_t n, vo
 			out[i] = hone_bf16_from_f32(1.0f);
 			continue;
 		}
-		hn_rng_draw(1, stream, at, 0, bits);
+		hone_random_draw(1, stream, at, 0, bits);
 		out[i] = hone_bf16_from_f32(
 			((float)(bits[0] >> 8) / 16777216.0f - 0.5f) * 0.0693f);
 	}

@@ -308,12 +308,21 @@ assert philox([0] * 4, [0] * 2) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DB
 assert philox([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2) == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
 
 
-def draw(seed, stream, example, position, column):
+def mix(z):
+    """The finaliser of SplitMix64; with its increment, mix(G) is the first number of seed 0."""
     mask = (1 << 64) - 1
-    z = (seed * 0x9E3779B97F4A7C15 + stream) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    z ^= z >> 31
+    return z ^ (z >> 31)
+
+
+G = 0x9E3779B97F4A7C15
+assert mix(G) == 0xE220A8397B1DCDAF         # SplitMix64 of seed 0, its first number
+
+
+def draw(seed, stream, example, position, column):
+    mask = (1 << 64) - 1
+    z = mix((mix((seed + G) & mask) + stream) & mask)
     four = philox([position, example, column >> 2, 0], [z & 0xFFFFFFFF, z >> 32])
     return (four[column & 3] >> 8) / 2.0 ** 24
 

@@ -7,6 +7,7 @@
  * and the second run must add the same again.
  */
 #include <math.h>
+#include <string.h>
 
 #include "graph_lab.h"
 #include "support.h"
@@ -68,6 +69,32 @@ loss_is_parameter(struct lab *lab, int32_t kind)
 	(void)kind;
 	lab_loss(lab, lab_rows(lab, 2, 0.0, 1.0));
 	lab->loss = hone_add(lab->g, lab->loss, lab_param(lab, 1, 0, 0.0, 1.0));
+}
+
+/* Numbers along one axis of x: `kind` is axis + 2 shape of the vector + 6 (it is computed, no
+ * parameter) + 12 (x is rows of a row space).  A square matrix, so that lengths tell nothing. */
+static void
+vector_along_axis(struct lab *lab, int32_t kind)
+{
+	static const int64_t shapes[3][2] = {{4, 0}, {4, 1}, {1, 4}};
+	const int32_t axis = kind % 2, shape = kind / 2 % 3;
+	const hone_node x = kind / 12 ? lab_rows(lab, 4, 0.0, 1.0) : lab_param(lab, 4, 4, 0.0, 1.0);
+	hone_node v = lab_param(lab, shapes[shape][0], shapes[shape][1], 1.0, 0.5);
+
+	if (kind / 6 % 2)
+		v = hone_unary(lab->g, v, HONE_UNARY_SQUARE);
+	lab_loss(lab, axis ? hone_scale_cols(lab->g, x, v) : hone_scale_rows(lab->g, x, v));
+	lab_loss(lab, hone_scale_cols(lab->g, lab_param(lab, 4, 0, 0.0, 1.0), v)); /* a bias */
+}
+
+/* One number for each row of a row space. */
+static void
+rows_of_a_space(struct lab *lab, int32_t kind)
+{
+	const hone_node v = lab_rows(lab, 1, 1.0, 0.5);
+
+	(void)kind;
+	lab_loss(lab, hone_scale_rows(lab->g, lab_rows(lab, 4, 0.0, 1.0), v));
 }
 
 /* A head over chosen rows, two at a time. */
@@ -171,6 +198,7 @@ static const struct lab_case cases[] = {
 	{"chunked head", chunked_head, 1},
 	{"chunked norm, bias alone", chunked_norm_bias, 0},
 	{"chunked norm, weight alone", chunked_norm_bias, 1},
+	{"rows of a space", rows_of_a_space, 0},
 };
 
 static void
@@ -179,6 +207,78 @@ test_graph_paths_gradients_equal_differences(void **state)
 	(void)state;
 	assert_int_equal(lab_check_cases(cases, sizeof cases / sizeof cases[0], false), 0);
 	assert_int_equal(lab_check_cases(cases, sizeof cases / sizeof cases[0], true), 0);
+}
+
+/* Would catch the gradient of a vector summed over the wrong axis, or lost where a parameter is
+ * read in another shape: each axis, each shape of the vector, read or computed, both kinds of x. */
+static void
+test_graph_paths_vector_along_axis_equals_differences(void **state)
+{
+	enum { KINDS = 24 };
+	struct lab_case kinds[KINDS];
+	char names[KINDS][32];
+
+	(void)state;
+	for (int32_t kind = 0; kind < KINDS; kind++) {
+		const int32_t axis = kind / 12 ? 1 : kind % 2; /* rows have no static numbers */
+
+		(void)snprintf(names[kind], sizeof names[kind], "vector along axis, %d", kind);
+		kinds[kind] =
+			(struct lab_case){names[kind], vector_along_axis, kind - kind % 2 + axis};
+	}
+	assert_int_equal(lab_check_cases(kinds, KINDS, false), 0);
+}
+
+/* Would catch a computed vector that is turned into the wrong axis: x diag(v^2) is x diag(v)
+ * diag(v), where v is read and v^2 computed. */
+static void
+test_graph_paths_computed_vector_lies_like_a_parameter(void **state)
+{
+	static const int64_t shapes[3][2] = {{4, 0}, {4, 1}, {1, 4}};
+
+	(void)state;
+	for (int32_t kind = 0; kind < 6; kind++) {
+		struct lab lab;
+		hone_node x, v, square, once, twice;
+		double loss;
+
+		lab_open(&lab);
+		x = lab_param(&lab, 4, 4, 0.0, 1.0);
+		v = lab_param(&lab, shapes[kind / 2][0], shapes[kind / 2][1], 1.0, 0.5);
+		square = hone_unary(lab.g, v, HONE_UNARY_SQUARE);
+		once = hone_scale_axis(lab.g, x, square, kind % 2);
+		twice = hone_scale_axis(lab.g, hone_scale_axis(lab.g, x, v, kind % 2), v, kind % 2);
+		lab_loss(&lab, hone_sub(lab.g, once, twice));
+		lab_finish(&lab, 2, false);
+		loss = lab_run(&lab);
+		assert_true(fabs(loss) < 1e-12);
+		lab_close(&lab);
+	}
+}
+
+/* Would catch an axis told from a length: beside a square matrix, and a vector too long. */
+static void
+test_graph_paths_vector_without_an_axis_is_refused(void **state)
+{
+	(void)state;
+	for (int32_t kind = 0; kind < 5; kind++) {
+		struct lab lab;
+		struct hone_error err = {0};
+		hone_node x, v;
+
+		lab_open(&lab);
+		x = kind == 4 ? lab_rows(&lab, 4, 0.0, 1.0) : lab_param(&lab, 4, 4, 0.0, 1.0);
+		v = lab_param(&lab, kind == 3 ? 1 : kind == 2 ? 5 : 4, 0, 0.0, 1.0);
+		(void)(kind == 0                ? hone_mul(lab.g, x, v)
+				: kind == 1     ? hone_add(lab.g, x, v)
+				: kind % 2 == 0 ? hone_scale_rows(lab.g, x, v)
+						: hone_scale_cols(lab.g, x, v));
+		assert_int_equal(hone_graph_status(lab.g, &err), HONE_EINVAL);
+		assert_non_null(strstr(err.text, kind < 2 ? "names no axis" : "numbers"));
+		hn_graph_fini(&lab.graph);
+		lab.graph = (struct hn_graph){0};
+		lab_close(&lab);
+	}
 }
 
 /* Would catch a gradient that flows where it was stopped, or not beside it. */
@@ -208,6 +308,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_graph_paths_gradients_equal_differences),
+		cmocka_unit_test(test_graph_paths_vector_along_axis_equals_differences),
+		cmocka_unit_test(test_graph_paths_computed_vector_lies_like_a_parameter),
+		cmocka_unit_test(test_graph_paths_vector_without_an_axis_is_refused),
 		cmocka_unit_test(test_graph_paths_stop_gradient_blocks_one_path_only),
 	};
 

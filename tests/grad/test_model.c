@@ -15,6 +15,7 @@
 
 #include <hone/random.h>
 
+#include "ia3.h"
 #include "support.h"
 #include "train_run.h"
 #include "two_views.h"
@@ -22,6 +23,15 @@
 /* Central differences in double leave e^2 of curvature and 1e-16 / e of rounding. */
 static const double EPSILON = 1e-5;
 static const double TOLERANCE = 1e-6;
+
+static struct ia3_values factors; /* resolved when the model is open */
+
+static void
+choose_factors(struct bench_model *bench)
+{
+	factors.target_modules = bench_sites(bench, "all-linear");
+	factors.feedforward_modules = bench_sites(bench, "q_proj, down_proj");
+}
 
 struct model_case {
 	const char *name;
@@ -58,6 +68,9 @@ static const struct model_case cases[] = {
 		{.adapters = {{.section = "lora"}},
 			.objective_vt = &two_views_tokens,
 			.chunk_rows = 3}},
+	{"ia3",
+		{.adapters = {{.section = "ia3", .factory = &ia3_factory, .values = &factors}},
+			.on_open = choose_factors}},
 	{"log-probs of texts",
 		{.adapters = {{.section = "lora"}}, .objective_vt = &two_views_texts}},
 };

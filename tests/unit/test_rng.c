@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hone/random.h>
+
 #include "base/rng.h"
 #include "support.h"
 
@@ -31,9 +33,25 @@ test_rng_philox_known_answers(void **state)
 		const struct known_answer *known = &known_answers[i];
 		uint32_t out[4];
 
-		hn_rng_philox(known->counter, known->key, out);
+		hone_philox(known->counter, known->key, out);
 		assert_memory_equal(out, known->answer, sizeof out);
 	}
+}
+
+/* Catches: another mix or another nesting in the key's derivation.  The numbers are the first
+ * of SplitMix64 with seed 0, as its authors' code prints them: mix(G), mix(2 G), mix(3 G). */
+static void
+test_rng_mix_is_that_of_splitmix64(void **state)
+{
+	static const uint64_t first[] = {UINT64_C(0xE220A8397B1DCDAF), UINT64_C(0x6E789E6AA1B965F4),
+		UINT64_C(0x06C45D188009454F)};
+	const uint64_t increment = UINT64_C(0x9E3779B97F4A7C15);
+
+	(void)state;
+	for (uint64_t i = 0; i < 3; i++)
+		assert_true(hone_random_mix((i + 1) * increment) == first[i]);
+	assert_true(hone_random_key(0, 0) == hone_random_mix(first[0]));
+	assert_true(hone_random_key(increment, 5) == hone_random_mix(first[1] + 5));
 }
 
 /* Catches: an argument that does not reach the draw, or two that reach it as a sum. */
@@ -48,7 +66,7 @@ test_rng_each_argument_changes_the_draw(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < N; i++) {
-		hn_rng_draw(at[i][0], at[i][1], at[i][2], at[i][3], out[i]);
+		hone_random_draw(at[i][0], at[i][1], at[i][2], at[i][3], out[i]);
 		for (size_t j = 0; j < i; j++)
 			assert_memory_not_equal(out[i], out[j], sizeof out[i]);
 	}
@@ -194,6 +212,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rng_philox_known_answers),
+		cmocka_unit_test(test_rng_mix_is_that_of_splitmix64),
 		cmocka_unit_test(test_rng_each_argument_changes_the_draw),
 		cmocka_unit_test(test_rng_stream_differs_by_name),
 		cmocka_unit_test(test_rng_moments_of_uniform_and_normal),

@@ -2,7 +2,11 @@
  * elementwise.c - unary and binary functions, affine maps, casts, fills.
  *
  * The second operand of a binary op may be a row, a column or a scalar; its gradient is then
- * the sum over what was repeated.
+ * the sum over what was repeated:
+ *
+ *     y = x o row:     drow    = sum over rows of dx         [1,D]
+ *     y = x o column:  dcolumn = sum over columns of dx      [N,1]
+ *     y = x o scalar:  dscalar = sum over both               [1,1]
  */
 #include "graph/ops/ops.h"
 
@@ -19,6 +23,18 @@ is_row(const struct hn_value *value, int64_t cols)
 		(value->rank == 1 || value->dim[0] == 1);
 }
 
+/* [n] as [n,1] or the reverse, which meet as equals: added to nothing of the shape wanted. */
+static hone_node
+in_shape_of(struct hone_graph *g, hone_node x, hone_node like)
+{
+	const struct hone_attr_scale zero = {0.0, 0.0};
+
+	return hone_add(g,
+		hone_node_make(g, HONE_OP_FILL, like, hone_node_none(), hone_node_none(), &zero,
+			(uint32_t)sizeof zero),
+		x);
+}
+
 hone_node
 hn_reduce_to(struct hn_graph *graph, hone_node full, hone_node like)
 {
@@ -28,7 +44,7 @@ hn_reduce_to(struct hn_graph *graph, hone_node full, hone_node like)
 
 	if (f->space == l->space && hn_value_elems(f) == hn_value_elems(l) &&
 		f->dim[0] == l->dim[0])
-		return full;
+		return f->rank == l->rank ? full : in_shape_of(g, full, like);
 	if (is_scalar(l))
 		return hone_sum_rows(g, hone_reduce_cols(g, full, HONE_REDUCE_SUM));
 	if (is_row(l, hn_value_cols(f)))
@@ -45,6 +61,16 @@ infer_same(struct hn_infer *infer)
 	return true;
 }
 
+/* A vector may be a row or a column of a static matrix; its length does not tell where the
+ * matrix is square, so it is refused beside every one.  A row [1,D], a column [R,1] and rows
+ * of a row space leave no doubt. */
+static bool
+names_no_axis(const struct hn_value *a, const struct hn_value *b)
+{
+	return !a->space && a->rank == 2 && a->dim[0] > 1 && a->dim[1] > 1 && !b->space &&
+		b->rank == 1 && b->dim[0] > 1;
+}
+
 static bool
 infer_binary(struct hn_infer *infer)
 {
@@ -55,6 +81,10 @@ infer_binary(struct hn_infer *infer)
 	const bool is_column = a->space == b->space && a->dim[0] == b->dim[0] &&
 		hn_value_cols(b) == 1 && (b->rank == 2 || b->space);
 
+	if (names_no_axis(a, b))
+		return hn_infer_fail(infer,
+			"a vector beside a matrix names no axis; hone_scale_rows and "
+			"hone_scale_cols do");
 	if (!is_same && !is_column && !is_row(b, hn_value_cols(a)) && !is_scalar(b)) {
 		if (a->space != b->space && a->space && b->space)
 			return hn_infer_fail(infer, "rows of '%s' meet rows of '%s'",

@@ -92,8 +92,9 @@ struct hone_adapter_vt {
 	enum hone_status (*hidden)(const void *self, const struct hone_build *at,
 		const struct hone_site *site, hone_node *h, struct hone_error *err);
 
-	/* Writes itself into the weight of a site: graph nodes from io to io.  A vector [I] or [O]
-	 * meets a weight [O,I] as a row, so it scales columns (inputs).  NULL: cannot be merged.  [build, pure] */
+	/* Writes itself into the weight of a site: graph nodes from io to io.  A vector does not
+	 * say which axis of [O,I] it runs along: hone_scale_rows is for one number per output,
+	 * hone_scale_cols for one per input.  NULL: cannot be merged.  [build, pure] */
 	enum hone_status (*merge)(const void *self, const struct hone_build *at,
 		const struct hone_site *site, struct hone_merge_io *io, struct hone_error *err);
 

@@ -16,8 +16,6 @@
 #ifndef HONE_BUILD_H
 #define HONE_BUILD_H
 
-#include <stddef.h>
-
 #include <hone/graph.h>
 #include <hone/site.h>
 

@@ -24,6 +24,8 @@
 #ifndef HONE_GRAPH_H
 #define HONE_GRAPH_H
 
+#include <stddef.h>
+
 #include <hone/op.h>
 #include <hone/status.h>
 
@@ -82,6 +84,10 @@ struct hone_graph_vt {
 
 	/* Id of a plugin's op by its name; 0 when nobody registered it. */
 	uint32_t (*custom_op)(const struct hone_graph *g, const char *name);
+
+	/* x with row i (axis 0) or column j (axis 1) times v[i] or v[j]: see hone_scale_rows and
+	 * hone_scale_cols. */
+	hone_node (*scale_axis)(struct hone_graph *g, hone_node x, hone_node v, int32_t axis);
 };
 
 static inline enum hone_status
@@ -220,6 +226,35 @@ static inline hone_node
 hone_scale(struct hone_graph *g, hone_node x, double alpha)
 {
 	return hone_affine(g, x, alpha, 0.0);
+}
+
+static inline hone_node
+hone_scale_axis(struct hone_graph *g, hone_node x, hone_node v, int32_t axis)
+{
+	if (g->vt->struct_size <
+		offsetof(struct hone_graph_vt, scale_axis) + sizeof g->vt->scale_axis) {
+		(g->vt->fail)(g, HONE_EUNSUPPORTED, "this host cannot scale along an axis");
+		return hone_node_none();
+	}
+	return g->vt->scale_axis(g, x, v, axis);
+}
+
+/* diag(v) x: row i of x [R,D] times v[i].  v is R numbers as [R], [R,1] or [1,R]; where R is a
+ * row space, a value of that space.  The number of them is checked, and which axis is meant is
+ * never told from lengths.  For a weight [O,I] these are the outputs. */
+static inline hone_node
+hone_scale_rows(struct hone_graph *g, hone_node x, hone_node v)
+{
+	return hone_scale_axis(g, x, v, 0);
+}
+
+/* x diag(v): column j of x [R,D] times v[j].  v is D numbers as [D], [1,D] or [D,1].  For a
+ * weight [O,I] these are the inputs, for an output y [N,O] of a site its outputs.  A vector
+ * x [D] has one axis: rows and columns are the same there. */
+static inline hone_node
+hone_scale_cols(struct hone_graph *g, hone_node x, hone_node v)
+{
+	return hone_scale_axis(g, x, v, 1);
 }
 
 /* Sum over the live rows, [N,D] -> [1,D] stat; over columns, [N,D] -> [N,1] stat. */

@@ -120,7 +120,9 @@ struct hone_attr_unary {
 
 /* BINARY (a, b) -> a o b, shape and type of a.  b has the shape of a, or is a row [D] or
  * [1,D], a column ([N,1], or [N] of the row space), or a scalar [1]; nothing else broadcasts.
- * Tried in the order same shape, scalar, column, row; a static vector is rather a row.
+ * Tried in the order same shape, scalar, column, row; a static vector is rather a row.  A
+ * vector [D] beside a static matrix names no axis: the graph refuses it (hone_scale_rows and
+ * hone_scale_cols name one), kernels take it as a row.
  * Comparisons also take two i32 operands, and then give stat. */
 enum hone_binary {
 	HONE_BINARY_ADD = 1,

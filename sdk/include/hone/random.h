@@ -6,6 +6,15 @@
  * counter of a dropout mask is (row key, column), and a row key is (example's index in the
  * step, position in its segment): never a row number, a node index or a rank.
  *
+ * The derivation, for the host, for every backend and for plugins:
+ *
+ *     key     = mix(mix(seed + G) + stream)      64 bits, the low half is the first key word
+ *     counter = (c0 low, c0 high, c1 low, c1 high)
+ *
+ * with mix the finaliser of SplitMix64 (Steele, Lea, Flood 2014) and G its increment.  mix is
+ * a bijection: for one seed two streams never share a key, nor for one stream two seeds, and
+ * neighbouring seeds or streams give unrelated keys.
+ *
  * All functions: [any thread, pure].
  */
 #ifndef HONE_RANDOM_H
@@ -42,16 +51,20 @@ hone_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 	out[3] = c3;
 }
 
-/* Key of (seed, stream): the finaliser of SplitMix64 over both, so that neighbouring seeds
- * and streams have unrelated keys. */
+/* The finaliser of SplitMix64: a bijection of 64 bits. */
 static inline uint64_t
-hone_random_key(uint64_t seed, uint64_t stream)
+hone_random_mix(uint64_t z)
 {
-	uint64_t z = seed * UINT64_C(0x9E3779B97F4A7C15) + stream;
-
 	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
 	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
 	return z ^ (z >> 31);
+}
+
+/* Key of (seed, stream), as above. */
+static inline uint64_t
+hone_random_key(uint64_t seed, uint64_t stream)
+{
+	return hone_random_mix(hone_random_mix(seed + UINT64_C(0x9E3779B97F4A7C15)) + stream);
 }
 
 /* Four 32-bit numbers at counter (c0, c1).  [any thread, pure] */
