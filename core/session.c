@@ -304,8 +304,8 @@ set_denominators(struct hn_session *session, double *weights, struct hone_error 
 	return st;
 }
 
-enum hone_status
-hn_session_step(struct hn_session *session, int64_t number, struct hn_step_outcome *outcome,
+static enum hone_status
+run_window(struct hn_session *session, int64_t number, struct hn_step_outcome *outcome,
 	struct hone_error *err)
 {
 	const struct hn_run *run = session->run;
@@ -335,6 +335,19 @@ hn_session_step(struct hn_session *session, int64_t number, struct hn_step_outco
 	outcome->rate = hn_schedule_rate(&session->schedule, number);
 	return hn_step_end(step, (uint64_t)number, outcome->rate, &session->adamw,
 		run->options.train.max_grad_norm, &outcome->grad_norm, err);
+}
+
+/* Micro-batches add to the gradients, and the update makes them 0 again.  A window that ends
+ * before its update would leave its part, maybe NaN, to the next one. */
+enum hone_status
+hn_session_step(struct hn_session *session, int64_t number, struct hn_step_outcome *outcome,
+	struct hone_error *err)
+{
+	const enum hone_status st = run_window(session, number, outcome, err);
+
+	if (st)
+		(void)hn_engine_clear(&session->engine, HN_MEMORY_GRADS, NULL);
+	return st;
 }
 
 /* ---- evaluation ---- */

@@ -8,6 +8,11 @@
  *
  * After allocate no memory is asked for.  Buffers of parameters, gradients and moments have
  * equal layouts and hold numbers of the program's statistics type.
+ *
+ * A training program adds to the gradients, and the update program makes them 0.  After a
+ * window without its update (HONE_ENOTFINITE, a device that failed) they hold what was added,
+ * NaN included, until hn_engine_clear(engine, HN_MEMORY_GRADS, err): whoever runs windows and
+ * goes on after an error calls it, as hn_session_step does.
  */
 #ifndef HN_GRAPH_ENGINE_H
 #define HN_GRAPH_ENGINE_H

@@ -55,6 +55,11 @@ expect tags.py 'hone_add has no tag' sdk/include/hone/x.h \
 expect tags.py 'add has no tag' sdk/include/hone/x.h \
 	'/* Essay. */\nstruct hone_x_vt {\n\t/* Adds. */\n\tint (*add)(int a);\n};\n'
 
+expect snippets.py 'no_such_call' sdk/README.md \
+	'Text:\n\n<!-- c: scale -->\n\n    l = no_such_call(at, site);\n    return hone_graph_status(g, err);\n'
+expect snippets.py 'C without a known' sdk/README.md 'Text:\n\n    x = hone_add(g, x, y);\n'
+expect snippets.py 'no C at all' sdk/README.md 'Text.\n'
+
 if command -v clang-format > /dev/null && clang-format --version | grep -q 'version 14\.'; then
 	rm -f "$tree/plugins/adapters/lora/lora.c"
 	mkdir -p "$tree/backends" "$tree/tests"
