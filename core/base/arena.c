@@ -34,6 +34,7 @@ struct hn_arena_block {
 /* The one variable of the process outside of main: a counter that only tests read. */
 static _Atomic uint64_t alloc_count;
 
+/* Relaxed: the count is read when no other thread allocates. */
 static void
 count(void)
 {
@@ -60,6 +61,8 @@ end_without_memory(size_t bytes)
 	_exit(EXIT_NO_MEMORY);
 }
 
+/* The one abort of the program: a state that no input can reach. The line names the
+ * place, the core dump the rest. */
 _Noreturn void
 hn_bug(const char *file, int line, const char *condition)
 {
@@ -68,6 +71,8 @@ hn_bug(const char *file, int line, const char *condition)
 	abort();
 }
 
+/* Zeroed, so that a struct whose members are all 0 is a valid empty one; calloc gets
+ * that from the system for large blocks without touching them. */
 void *
 hn_alloc(size_t bytes)
 {
@@ -79,6 +84,7 @@ hn_alloc(size_t bytes)
 	return memory;
 }
 
+/* Bytes beyond the old size are undefined, unlike those of hn_alloc. */
 void *
 hn_realloc(void *old, size_t bytes)
 {
@@ -108,6 +114,7 @@ hn_grow(void *old, size_t *cap, size_t need, size_t bytes)
 	return old;
 }
 
+/* Owned by the caller, freed with free. */
 char *
 hn_strdup(const char *text)
 {
@@ -116,6 +123,8 @@ hn_strdup(const char *text)
 	return memcpy(hn_alloc(n), text, n);
 }
 
+/* What is left of the block before is lost: at most the size of one request, since
+ * larger ones get a block of their own. */
 static void
 add_block(struct hn_arena *arena, size_t need)
 {
@@ -139,6 +148,8 @@ add_block(struct hn_arena *arena, size_t need)
 	arena->size = size;
 }
 
+/* Zeroed, because a block is; aligned for every type. Nothing is ever moved, so pointers
+ * stay valid until fini. */
 void *
 hn_arena_alloc(struct hn_arena *arena, size_t bytes)
 {
@@ -155,6 +166,7 @@ hn_arena_alloc(struct hn_arena *arena, size_t bytes)
 	return memory;
 }
 
+/* n and bytes may come from a file: a product that wraps must not become a small block. */
 void *
 hn_arena_array(struct hn_arena *arena, size_t n, size_t bytes)
 {
@@ -165,6 +177,7 @@ hn_arena_array(struct hn_arena *arena, size_t n, size_t bytes)
 	return hn_arena_alloc(arena, total);
 }
 
+/* Stops at a NUL before n bytes: names in files may be padded. */
 char *
 hn_arena_strndup(struct hn_arena *arena, const char *text, size_t n)
 {
@@ -191,6 +204,7 @@ hn_arena_copy(struct hn_arena *arena, const void *bytes, size_t n)
 	return copy;
 }
 
+/* Measured first, then written: the text is as long as it needs to be. */
 char *
 hn_arena_printf(struct hn_arena *arena, const char *fmt, ...)
 {
@@ -230,6 +244,8 @@ pages_bytes(size_t bytes)
 	return ALIGN_UP(bytes ? bytes : 1, PAGE_BYTES);
 }
 
+/* Zeroed pages of their own, aligned as devices want memory that they borrow. NULL when
+ * the system has none: unlike small memory that is the user's to mend. */
 void *
 hn_pages_alloc(size_t bytes)
 {

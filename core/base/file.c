@@ -48,6 +48,8 @@ remedy(int error)
 	}
 }
 
+/* "cannot be opened: No such file or directory; check the path": what was tried, what
+ * the system says, what to do. */
 enum hone_status
 hn_fail_errno(struct hone_error *err, enum hone_status status, const char *path, const char *doing,
 	int error)
@@ -94,6 +96,7 @@ open_regular(int *out, struct stat *info, const char *path, enum hone_status on_
 	return st;
 }
 
+/* With the size, what tells that a file under a map was changed. */
 static int64_t
 mtime_ns(const struct stat *info)
 {
@@ -103,6 +106,8 @@ mtime_ns(const struct stat *info)
 /* What `bytes` of an empty file points to: the system maps no empty range. */
 static const uint8_t no_bytes[1] = {0};
 
+/* The descriptor stays open: hn_map_unchanged asks about this very file, whatever has
+ * its name by then. */
 enum hone_status
 hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error, struct hone_error *err)
 {
@@ -129,6 +134,8 @@ hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error, str
 	return HONE_OK;
 }
 
+/* Gives the pages back to the system; the next access reads them again. So walking a
+ * large file once does not fill the memory. */
 void
 hn_map_forget(const struct hn_map *map)
 {
@@ -203,6 +210,8 @@ read_to_end(int fd, const char *path, uint64_t max_bytes, enum hone_status on_er
 	}
 }
 
+/* The size that fstat gives is a hint for the first buffer. Files of /proc say 0, and
+ * any file may grow while it is read; the limit holds for what is read. */
 enum hone_status
 hn_file_read(const char *path, uint64_t max_bytes, enum hone_status on_error, char **out,
 	size_t *out_len, struct hone_error *err)
@@ -239,6 +248,7 @@ hn_file_read(const char *path, uint64_t max_bytes, enum hone_status on_error, ch
 	return HONE_OK;
 }
 
+/* High half first, as xxhsum prints it. */
 static void
 put_hex(XXH128_hash_t hash, char out[33])
 {

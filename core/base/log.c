@@ -22,6 +22,7 @@
 
 #define COLUMNS_DEFAULT 80
 
+/* A progress line and colours are for a terminal; a file gets neither. */
 void
 hn_log_init(struct hn_log *log, FILE *stream)
 {
@@ -44,6 +45,7 @@ put_visible(struct hn_str *out, const char *text, const char *kept)
 	}
 }
 
+/* Before every ordinary line, which would else begin behind the progress. */
 static void
 erase_progress(struct hn_log *log)
 {
@@ -119,6 +121,7 @@ hn_log_warn(struct hn_log *log, const char *fmt, ...)
 	hn_str_fini(&text);
 }
 
+/* Errors are shown even when quiet: they say why there is no result. */
 void
 hn_log_error(struct hn_log *log, const struct hone_error *err)
 {
@@ -142,6 +145,7 @@ cut(struct hn_str *text, size_t columns)
 	text->len = at;
 }
 
+/* Asked for every line, as windows change their size while a run goes on. */
 static size_t
 terminal_columns(FILE *stream)
 {
@@ -152,6 +156,8 @@ terminal_columns(FILE *stream)
 	return size.ws_col;
 }
 
+/* One line that replaces itself, and only where a person sees it: files keep lines that
+ * stay true. */
 void
 hn_log_progress(struct hn_log *log, const char *fmt, ...)
 {

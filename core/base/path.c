@@ -61,6 +61,7 @@ hn_dir_make(const char *path, struct hone_error *err)
 	return st;
 }
 
+/* What nftw calls for each entry; the folder comes after what is in it. */
 static int
 remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
 {

@@ -56,6 +56,7 @@ struct hn_pool {
 	struct worker workers[];
 };
 
+/* Tells the processor that this is a wait: the other thread of a core gets its turn. */
 static void
 relax(void)
 {
@@ -81,6 +82,7 @@ has_work(struct hn_pool *pool)
 	return (uint32_t)atomic_load(&pool->open) != 0 || atomic_load(&pool->is_stopping);
 }
 
+/* n is plain: only the caller changes it, while no job is open. */
 static bool
 is_done(struct hn_pool *pool)
 {
@@ -127,6 +129,8 @@ work_off(struct hn_pool *pool, int32_t worker)
 	}
 }
 
+/* Announced under the mutex and before the last look, so that a job published meanwhile
+ * either is seen here or sees the announcement. */
 static void
 sleep_until_work(struct hn_pool *pool)
 {
@@ -138,6 +142,8 @@ sleep_until_work(struct hn_pool *pool)
 	(void)pthread_mutex_unlock(&pool->mutex);
 }
 
+/* Spins between jobs, because in a step the next one is microseconds away, and sleeps
+ * when it is not. */
 static void *
 worker_main(void *arg)
 {
@@ -152,6 +158,8 @@ worker_main(void *arg)
 	return NULL;
 }
 
+/* The pieces are done, not the workers: one that wakes late finds nothing and harms
+ * nothing. */
 static void
 wait_until_done(struct hn_pool *pool)
 {
@@ -184,6 +192,8 @@ run_job(struct hn_pool *pool, int64_t first, int64_t n)
 	wait_until_done(pool);
 }
 
+/* Without a second thread, and for one piece, there is nothing to hand over. The pieces
+ * are the caller's cut, so sums do not depend on the number of threads. */
 void
 hn_pool_run(struct hn_pool *pool, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
 	void *ctx)
@@ -286,6 +296,8 @@ count_cgroup(void)
 	return n;
 }
 
+/* What the scheduler allows and what the control group pays for: in a container the
+ * second is often less, and more threads than that only wait. */
 static int32_t
 count_processors(void)
 {
@@ -309,6 +321,7 @@ mask_signals(sigset_t *old)
 	(void)pthread_sigmask(SIG_BLOCK, &set, old);
 }
 
+/* Threads inherit the mask of their creator, so it is set around the loop and put back. */
 static int
 start_workers(struct hn_pool *pool)
 {
@@ -359,6 +372,7 @@ hn_pool_create(struct hn_pool **out, int32_t n_threads, struct hone_error *err)
 	return HONE_OK;
 }
 
+/* Also for a pool whose threads started only in part. */
 void
 hn_pool_destroy(struct hn_pool *pool)
 {

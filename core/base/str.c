@@ -28,6 +28,7 @@ reserve(struct hn_str *str, size_t n)
 	str->text = hn_grow(str->text, &str->cap, need + 1, 1);
 }
 
+/* An empty string owns nothing, so fini of one that was never used is fine. */
 void
 hn_str_fini(struct hn_str *str)
 {
@@ -35,6 +36,7 @@ hn_str_fini(struct hn_str *str)
 	*str = (struct hn_str){0};
 }
 
+/* Keeps the memory for the next text. */
 void
 hn_str_clear(struct hn_str *str)
 {
@@ -43,6 +45,7 @@ hn_str_clear(struct hn_str *str)
 		str->text[0] = '\0';
 }
 
+/* Bytes, not text: NULs are kept, and one stands behind them always. */
 void
 hn_str_add(struct hn_str *str, const char *text, size_t n)
 {
@@ -65,6 +68,7 @@ hn_str_putc(struct hn_str *str, char c)
 	hn_str_add(str, &c, 1);
 }
 
+/* Measured first, as reserve must know; the arguments are therefore walked twice. */
 void
 hn_str_printf(struct hn_str *str, const char *fmt, ...)
 {
@@ -82,6 +86,7 @@ hn_str_printf(struct hn_str *str, const char *fmt, ...)
 	str->len += (size_t)n;
 }
 
+/* What is no character becomes U+FFFD instead of bytes that nobody can read back. */
 void
 hn_str_put_utf8(struct hn_str *str, uint32_t code_point)
 {
@@ -146,6 +151,7 @@ hn_str_put_json(struct hn_str *str, const char *text, size_t n)
 	hn_str_putc(str, '"');
 }
 
+/* Never NULL: an empty string is a NUL of its own, owned by the caller. */
 char *
 hn_str_take(struct hn_str *str)
 {
@@ -157,6 +163,9 @@ hn_str_take(struct hn_str *str)
 	return text;
 }
 
+/* Bytes of the first character of n, 0 where they are none. The second byte alone tells
+ * overlong forms, surrogates and what lies above U+10FFFF; the value says the same, and
+ * is simpler to be sure of. */
 size_t
 hn_utf8_decode(const char *text, size_t n, uint32_t *code_point)
 {
@@ -189,6 +198,7 @@ hn_utf8_decode(const char *text, size_t n, uint32_t *code_point)
 	return len;
 }
 
+/* How many bytes from the start are sound: n when all are. */
 size_t
 hn_utf8_check(const char *text, size_t n)
 {
@@ -220,6 +230,7 @@ hn_ends_with(const char *text, const char *suffix)
 	return n >= m && memcmp(text + n - m, suffix, m) == 0;
 }
 
+/* Not isdigit, which asks the locale. */
 static bool
 is_digit(char c)
 {

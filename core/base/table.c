@@ -49,6 +49,8 @@ grow_slots(struct hn_table *table)
 	}
 }
 
+/* Slots grow before the search, so that one search serves both the question and the
+ * place. Entries may move, keys never do: a pointer to a key is valid until fini. */
 bool
 hn_table_put(struct hn_table *table, const char *key, size_t len, uint64_t value)
 {
@@ -74,6 +76,7 @@ hn_table_put(struct hn_table *table, const char *key, size_t len, uint64_t value
 	return true;
 }
 
+/* The pointer is valid until the next put, which may move the entries. */
 uint64_t *
 hn_table_find(const struct hn_table *table, const char *key, size_t len)
 {

@@ -67,6 +67,8 @@ open_temporary(const char *path)
 	return fd;
 }
 
+/* The temporary file is in the folder of its place, because a rename between file
+ * systems is a copy, and a copy can be seen half done. */
 enum hone_status
 hn_writer_create(struct hn_writer **out, const char *path, struct hone_error *err)
 {
@@ -96,6 +98,8 @@ hn_writer_create(struct hn_writer **out, const char *path, struct hone_error *er
 	return HONE_OK;
 }
 
+/* The buffer counts as empty even after an error: the writer has failed then, and what
+ * was in it will not be asked for. */
 static enum hone_status
 flush(struct hn_writer *writer, struct hone_error *err)
 {
@@ -105,6 +109,8 @@ flush(struct hn_writer *writer, struct hone_error *err)
 	return write_all(writer, writer->buffer, n, err);
 }
 
+/* Small pieces are gathered, large ones go out as they are. After an error nothing is
+ * written any more. */
 enum hone_status
 hn_writer_write(struct hn_writer *writer, const void *bytes, size_t n, struct hone_error *err)
 {
@@ -132,6 +138,8 @@ writer_free(struct hn_writer *writer)
 	free(writer);
 }
 
+/* Sync before rename: else the new name may survive a power cut and its bytes not. The
+ * writer is gone afterwards, whatever happened; on an error the old file is as it was. */
 enum hone_status
 hn_writer_commit(struct hn_writer *writer, struct hone_error *err)
 {
@@ -160,6 +168,7 @@ hn_writer_commit(struct hn_writer *writer, struct hone_error *err)
 	return st;
 }
 
+/* NULL-safe, for the one exit of a function that failed somewhere. */
 void
 hn_writer_abandon(struct hn_writer *writer)
 {

@@ -1,12 +1,24 @@
 /*
  * build.c - a whole graph: forwards, the objective's terms, their backward; or logits.
+ *
+ *     TRAIN   forwards -> terms -> backward       outputs "term.<name>", gradients
+ *     EVAL    forwards -> terms and metrics       outputs "term.<name>", "metric.<name>"
+ *     LOGITS  body -> head, every row             output "logits" [N,V]
+ *     DECODE  body -> head, a row per segment     outputs "logits" [S,V], "argmax" [S,1]
+ *
+ * With L = sum over terms of coefficient_i sum_i / weight_i, and weight_i known for the whole
+ * optimizer step before its first micro-batch, dL/dsum_i is a number that the host fills in
+ * (step.inverse.<term>).  So the gradients of micro-batches add up to that of the one big
+ * batch, whatever the split, and L itself is never a node.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/build_state.h"
 
-/* Cotangents of the terms are coefficient / denominator, which the host knows beforehand. */
+/* The backward of all terms at once, each with its cotangent from the host.  Metrics and terms
+ * without a parameter below them have none; when nothing is left, the run would learn nothing,
+ * and that is the user's to mend. */
 static enum hone_status
 differentiate(struct hn_builder *b, struct hone_error *err)
 {
@@ -32,6 +44,10 @@ differentiate(struct hn_builder *b, struct hone_error *err)
 	return st;
 }
 
+/* Forwards first, so that the objective only fetches them; then its terms, which become
+ * outputs under their names; then, in training, the backward. `result` describes the
+ * terms in the order of the declaration, also when the build fails: they lie in the
+ * graph's arena. */
 static enum hone_status
 build_objective(struct hn_builder *b, struct hn_build_result *result, struct hone_error *err)
 {
@@ -68,6 +84,8 @@ build_logits(struct hn_builder *b, struct hone_error *err)
 	struct hn_at at = hn_at_make(b, &view, 0);
 	hone_node rows = hn_build_body(b, &at, (hone_stream){1}), logits;
 
+	/* Only the last row of each segment decides about the next token: [S,D] instead of [N,D]
+	 * goes into the head. */
 	if (b->request->mode == HN_BUILD_DECODE && !b->graph->error.status) {
 		const uint32_t last =
 			hn_graph_space(b->graph, "text.last", b->request->capacity.segments);
@@ -100,6 +118,7 @@ hn_build(const struct hn_build_request *request, struct hn_graph *graph,
 		: build_logits(&b, err);
 	free(b.terms);
 	free(b.term_nodes);
+	/* A function of a role may return the status alone; the graph has the reason. */
 	if (st && err && !err->status)
 		(void)hone_graph_status(&graph->base, err);
 	if (!st && !request->without_fusion)

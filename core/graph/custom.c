@@ -1,5 +1,10 @@
 /*
  * custom.c - a plugin's op as a graph's op, and the device that runs it.
+ *
+ * To a graph the op is one more entry of the op list: flags, shape rule and backward are small
+ * functions that hand over to the plugin and check what comes back.  To a program it is a
+ * command that the device of this file runs itself: that device stands in front of a backend
+ * whose memory the host can address, and passes everything else on.
  */
 #include <string.h>
 
@@ -19,6 +24,7 @@ hn_op_of(const struct hn_graph *graph, uint32_t op)
 	return graph->custom && i < graph->custom->n ? &graph->custom->list[i].op : NULL;
 }
 
+/* What a plugin's shape rule sees of a value. */
 static void
 to_public(const struct hn_value *value, struct hone_value *out)
 {
@@ -47,6 +53,7 @@ from_public(struct hn_infer *infer, const struct hone_value *value, struct hn_va
 	return is_sound || hn_infer_fail(infer, "the plugin gives no shape for a result");
 }
 
+/* The plugin's shape rule, between two translations. */
 static bool
 infer_custom(struct hn_infer *infer)
 {
@@ -67,6 +74,7 @@ infer_custom(struct hn_infer *infer)
 	return true;
 }
 
+/* The plugin appends nodes like any backward; only the struct it fills is another. */
 static void
 backward_custom(struct hn_gradient *grad)
 {
@@ -123,14 +131,18 @@ hn_custom_ops_add(struct hn_custom_ops *ops, const char *name, const struct hone
 	return HONE_OK;
 }
 
-/* ---- the device ---- */
+/* ---- the device ----
+ *
+ * The functions below that only pass on have the contracts of hone/backend.h. */
 
+/* The backend behind this device. */
 static const struct hn_device *
 inner_of(void *device)
 {
 	return &((struct hn_custom_ops *)device)->inner;
 }
 
+/* A plugin's op runs in host memory, always; all else is the backend's to answer. */
 static enum hone_status
 supports(void *device, const struct hone_command *command, struct hone_error *err)
 {
@@ -141,6 +153,8 @@ supports(void *device, const struct hone_command *command, struct hone_error *er
 	return inner->vt->supports(inner->device, command, err);
 }
 
+/* Commands one by one, because a kernel of a plugin may stand between any two. Buffers
+ * are the backend's, in memory that the host can address. */
 static enum hone_status
 submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t stride,
 	const struct hone_run *run, struct hone_error *err)

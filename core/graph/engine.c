@@ -7,6 +7,8 @@
 
 #include "graph/engine.h"
 
+/* What programs must know of stored weights before any is placed: shape, type, format.
+ * The bytes follow in hn_engine_allocate, so `hone plan` needs no memory for them. */
 static void
 describe_weights(struct hn_engine *engine)
 {
@@ -25,6 +27,8 @@ describe_weights(struct hn_engine *engine)
 	}
 }
 
+/* Offsets of parameters are in bytes of the statistics type here, and in elements in
+ * their list: values, gradients and moments are of one type and layout. */
 void
 hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
 	const struct hn_params *params, const struct hn_device *devices, uint32_t n_devices,
@@ -46,6 +50,7 @@ hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
 		engine->weights, model->n_weights, engine->param_refs, params->n};
 }
 
+/* Programs first, as they hold buffers of their own on the same devices. */
 void
 hn_engine_fini(struct hn_engine *engine)
 {
@@ -65,6 +70,8 @@ hn_engine_fini(struct hn_engine *engine)
 	memset(engine, 0, sizeof *engine);
 }
 
+/* Whether gradients and moments need memory is read off the outputs of the programs: an
+ * engine that only evaluates has neither. */
 enum hone_status
 hn_engine_add(struct hn_engine *engine, struct hn_program *program, const char *name,
 	struct hn_graph *graph, int64_t chunk_rows, struct hone_error *err)
@@ -97,6 +104,9 @@ mark_weights(const struct hn_engine *engine, bool *is_read)
 	}
 }
 
+/* Programs run one after the other, so they share one arena and one set of states, as
+ * large as the largest asks for; columns are filled by the host and belong to each
+ * program. */
 void
 hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS])
 {
@@ -152,6 +162,8 @@ place_weight(struct hn_engine *engine, uint32_t i, struct hone_error *err)
 	return st;
 }
 
+/* Memory of a kind that nobody uses is 64 bytes, so that every operand has a buffer.
+ * What is read before it is written starts at 0; the arena never is. */
 enum hone_status
 hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
 {
@@ -177,6 +189,7 @@ hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
 	return st;
 }
 
+/* Given back before an export, which needs memory for whole tensors. */
 void
 hn_engine_release(struct hn_engine *engine)
 {
@@ -193,6 +206,7 @@ hn_engine_release(struct hn_engine *engine)
 
 /* ---- values in and out ---- */
 
+/* f64 engines keep doubles; the rest of the host speaks f32, the type of files. */
 enum hone_status
 hn_engine_get(const struct hn_engine *engine, int32_t kind, const struct hn_param *param,
 	float *out, struct hone_error *err)
@@ -214,6 +228,7 @@ hn_engine_get(const struct hn_engine *engine, int32_t kind, const struct hn_para
 	return st;
 }
 
+/* The reverse of hn_engine_get. */
 enum hone_status
 hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_param *param,
 	const float *values, struct hone_error *err)
@@ -235,6 +250,7 @@ hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_para
 	return st;
 }
 
+/* Zeros go through upload, because a device need not be able to fill memory. */
 enum hone_status
 hn_engine_clear(const struct hn_engine *engine, int32_t kind, struct hone_error *err)
 {

@@ -26,6 +26,9 @@ hn_view_make(const struct hn_build_request *request, const char *name)
 		.has_dropout = trains};
 }
 
+/* A place outside of any instance: of an architecture or an objective. Whether its
+ * adapters count is the view's name, and `without_adapters` makes even the policy the
+ * untouched file. */
 struct hn_at
 hn_at_make(struct hn_builder *b, const struct hone_view *view, uint32_t pass)
 {
@@ -42,6 +45,8 @@ hn_at_make(struct hn_builder *b, const struct hone_view *view, uint32_t pass)
 
 /* ---- bodies ---- */
 
+/* Leaves neither site nor group behind: what an objective appends next is nobody's
+ * layer. */
 hone_node
 hn_build_body(struct hn_builder *b, struct hn_at *at, hone_stream stream)
 {
@@ -58,6 +63,8 @@ hn_build_body(struct hn_builder *b, struct hn_at *at, hone_stream stream)
 	return hidden;
 }
 
+/* The declared forwards in their order. Two with the same view, stream and pass are one
+ * body by themselves, because equal pure nodes are one node. */
 enum hone_status
 hn_build_forwards(struct hn_builder *b, struct hone_error *err)
 {
@@ -167,11 +174,13 @@ build_head(const struct hn_at *at, const char *kind, hone_node rows)
 	return out;
 }
 
+/* The head of the view and pass of `at`, for an objective the policy's. The logits-only
+ * programs have no declared forwards, and nothing to mistake. */
 hone_node
 hn_build_head(const struct hone_build *at, const char *kind, hone_node rows)
 {
 	struct hn_builder *b = hn_at_of(at)->builder;
-	const struct hn_decl_forward *foreign = b->request->layout && !b->graph->error.status
+	const struct hn_decl_forward *foreign = b->hidden && !b->graph->error.status
 		? foreign_rows(b, rows, at->view->name, at->pass)
 		: NULL;
 
@@ -184,6 +193,7 @@ hn_build_head(const struct hone_build *at, const char *kind, hone_node rows)
 	return build_head(hn_at_of(at), kind, rows);
 }
 
+/* The same in the place that the declared forward was built in. */
 hone_node
 hn_build_head_of(const struct hone_build *at, const char *forward, const char *kind, hone_node rows)
 {

@@ -11,12 +11,14 @@
 #include "graph/custom.h"
 #include "graph/graph.h"
 
+/* The host's side of a plugin's graph: the public part is the first member. */
 static struct hn_graph *
 host_graph(const struct hone_graph *graph)
 {
 	return (struct hn_graph *)(uintptr_t)graph;
 }
 
+/* The first error is the cause; what follows from it would only hide it. */
 void
 hn_graph_fail(struct hn_graph *graph, enum hone_status status, const char *fmt, ...)
 {
@@ -32,6 +34,7 @@ hn_graph_fail(struct hn_graph *graph, enum hone_status status, const char *fmt, 
 		(void)snprintf(graph->error.place, sizeof graph->error.place, "%s", graph->where);
 }
 
+/* Ids are positions and never change; pointers into the list do, when it grows. */
 static uint32_t
 add_value(struct hn_graph *graph, const struct hn_value *value)
 {
@@ -108,6 +111,9 @@ equality_key(const struct hn_graph *graph, const struct hn_node *node, uint8_t *
 	return n;
 }
 
+/* Equal pure nodes are one node: a table over (op, operands, attributes). Clones are
+ * never merged, else a recomputation would be its original; nor are nodes of forward and
+ * backward, whose lifetimes differ. A node too large for the key is just appended. */
 static uint32_t
 find_or_add(struct hn_graph *graph, const struct hn_node *node, const struct hn_value *out,
 	bool is_pure)
@@ -128,6 +134,7 @@ find_or_add(struct hn_graph *graph, const struct hn_node *node, const struct hn_
 
 /* ---- the table of functions that plugins see ---- */
 
+/* Ids come from plugins, so they are checked here and nowhere else. */
 static bool
 collect_operands(struct hn_graph *graph, const struct hn_op *op, uint32_t n_in, const hone_node *in,
 	struct hn_infer *infer, struct hn_node *node)
@@ -149,6 +156,8 @@ collect_operands(struct hn_graph *graph, const struct hn_op *op, uint32_t n_in, 
 	return true;
 }
 
+/* A result depends on a parameter that trains when an operand does and the op can pass
+ * it on. This is what cuts the backward off below the lowest trained parameter. */
 static bool
 any_needs_grad(const struct hn_graph *graph, const struct hn_node *node, const struct hn_op *op)
 {
@@ -160,6 +169,8 @@ any_needs_grad(const struct hn_graph *graph, const struct hn_node *node, const s
 	return false;
 }
 
+/* The one way by which ops get into a graph: checks, shape rule, merging. On any error
+ * all outputs are the node 0 and the graph is done. */
 static enum hone_status
 graph_node(struct hone_graph *g, uint32_t op_id, uint32_t n_in, const hone_node *in,
 	const void *attr, uint32_t attr_size, uint32_t n_out, hone_node *out)
@@ -203,6 +214,7 @@ graph_node(struct hone_graph *g, uint32_t op_id, uint32_t n_in, const hone_node 
 	return HONE_OK;
 }
 
+/* For plugins, which may ask for the node 0 after an error: that is no second error. */
 static enum hone_status
 graph_value(const struct hone_graph *g, hone_node node, struct hone_value *out)
 {
@@ -219,6 +231,8 @@ graph_value(const struct hone_graph *g, hone_node node, struct hone_value *out)
 	return HONE_OK;
 }
 
+/* Bytes of its own in the graph's arena, as each constant is a value of the column
+ * memory. */
 static hone_node
 graph_constant(
 	struct hone_graph *g, int32_t dtype, uint32_t rank, const int64_t *dim, const void *data)
@@ -242,6 +256,7 @@ graph_constant(
 	return hn_graph_leaf(graph, HN_LEAF_CONST, graph->n_constants++, dtype, 0, rank, dim);
 }
 
+/* Live rows as a value, filled by the program: the capacity never enters the maths. */
 static hone_node
 graph_count(struct hone_graph *g, hone_space space)
 {
@@ -255,6 +270,9 @@ graph_count(struct hone_graph *g, hone_space space)
 	return hn_graph_leaf(graph, HN_LEAF_COUNT, space.id, graph->stat, 0, 1, &one);
 }
 
+/* A scale by one that keeps its own identity: merged with an ordinary scale by one it
+ * would stop that gradient as well. Where nothing trains below, the node itself is
+ * enough. */
 static hone_node
 graph_stop_gradient(struct hone_graph *g, hone_node node)
 {
@@ -276,6 +294,7 @@ graph_stop_gradient(struct hone_graph *g, hone_node node)
 	return out;
 }
 
+/* Copies the sticky error out. */
 static enum hone_status
 graph_status(const struct hone_graph *g, struct hone_error *err)
 {
@@ -292,6 +311,7 @@ graph_fail(struct hone_graph *g, enum hone_status status, const char *text)
 	hn_graph_fail(host_graph(g), status, "%s", text);
 }
 
+/* Ids of plugins' ops are their place in the host's list, valid in this process only. */
 static uint32_t
 graph_custom_op(const struct hone_graph *g, const char *name)
 {
@@ -325,6 +345,8 @@ static const struct hone_graph_vt graph_vt = {
 
 /* ---- for the host ---- */
 
+/* Value 0 and node 0 exist and are nothing, so that id 0 can mean "none" everywhere.
+ * Space 0 is "static": rows that are an ordinary dimension. */
 void
 hn_graph_init(struct hn_graph *graph, int32_t compute)
 {
@@ -355,6 +377,7 @@ hn_graph_fini(struct hn_graph *graph)
 	memset(graph, 0, sizeof *graph);
 }
 
+/* The capacity is an upper bound of live rows; it shapes memory and nothing else. */
 uint32_t
 hn_graph_space(struct hn_graph *graph, const char *name, int64_t capacity)
 {
@@ -365,6 +388,7 @@ hn_graph_space(struct hn_graph *graph, const char *name, int64_t capacity)
 	return graph->n_spaces++;
 }
 
+/* Leaves belong to no pass: the same parameter read in forward and backward is one leaf. */
 hone_node
 hn_graph_leaf(struct hn_graph *graph, int32_t leaf, uint32_t index, int32_t dtype, uint32_t space,
 	uint32_t rank, const int64_t *dim)
@@ -386,6 +410,7 @@ hn_graph_leaf(struct hn_graph *graph, int32_t leaf, uint32_t index, int32_t dtyp
 	return out;
 }
 
+/* A column is found by its name, which says whose it is; the first use gives its shape. */
 hone_node
 hn_graph_column(struct hn_graph *graph, const char *name, int32_t dtype, uint32_t space,
 	uint32_t rank, const int64_t *dim)
@@ -439,6 +464,7 @@ hn_graph_param(
 	return (hone_node){graph->nodes[id].first_out};
 }
 
+/* Never merged by name: each call is memory of its own that lives across submissions. */
 hone_node
 hn_graph_state(struct hn_graph *graph, const char *name, int32_t dtype, uint32_t space,
 	uint32_t rank, const int64_t *dim)
@@ -457,6 +483,7 @@ hn_graph_state(struct hn_graph *graph, const char *name, int32_t dtype, uint32_t
 	return node;
 }
 
+/* An output is what must be there after the run: read by name, or stored in a leaf. */
 static struct hn_output *
 add_output(struct hn_graph *graph, uint32_t value)
 {

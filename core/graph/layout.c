@@ -12,6 +12,7 @@ host_layout(struct hone_declare *decl)
 	return (struct hn_layout *)(void *)decl;
 }
 
+/* Names are few: a search in order is enough. */
 static bool
 has_stream(const struct hn_layout *layout, const char *name)
 {
@@ -28,6 +29,7 @@ fail_no_stream(const char *what, const char *name, const char *stream, struct ho
 		what, name, stream);
 }
 
+/* Everything else names its stream, so two of one name could not be told apart. */
 static enum hone_status
 declare_stream(
 	struct hone_declare *decl, const char *name, const char *model, struct hone_error *err)
@@ -43,6 +45,8 @@ declare_stream(
 	return HONE_OK;
 }
 
+/* Columns go to the device as they are, so their types are the two that every backend
+ * reads as indices and as numbers. */
 static enum hone_status
 declare_column(struct hone_declare *decl, const char *stream, const char *name, int32_t dtype,
 	int32_t scope, double fill, struct hone_error *err)
@@ -61,6 +65,7 @@ declare_column(struct hone_declare *decl, const char *stream, const char *name, 
 	return HONE_OK;
 }
 
+/* The column may be declared later: it is looked for when batches are made. */
 static enum hone_status
 declare_selection(struct hone_declare *decl, const char *stream, const char *name,
 	const char *column, int64_t value, struct hone_error *err)
@@ -77,6 +82,8 @@ declare_selection(struct hone_declare *decl, const char *stream, const char *nam
 	return HONE_OK;
 }
 
+/* The view is not checked here but where it is built: which views there are is the
+ * builder's to say. */
 static enum hone_status
 declare_forward(struct hone_declare *decl, const char *name, const char *view, const char *stream,
 	uint32_t pass, struct hone_error *err)
@@ -93,6 +100,8 @@ declare_forward(struct hone_declare *decl, const char *name, const char *view, c
 	return HONE_OK;
 }
 
+/* Heads are asked for by kind, and the architecture answers. A number of outputs of its
+ * own would need a site that no file has. */
 static enum hone_status
 declare_head(struct hone_declare *decl, const char *kind, int64_t n_out, struct hone_error *err)
 {
@@ -117,6 +126,7 @@ static const struct hone_declare_vt declare_vt = {
 	.head = declare_head,
 };
 
+/* Collects what the objective says of itself, before any data or weight is read. */
 enum hone_status
 hn_layout_collect(struct hn_layout *layout, const struct hone_objective_vt *objective,
 	const void *self, struct hone_error *err)

@@ -22,6 +22,7 @@ struct order {
 	uint32_t cyclic_space;
 };
 
+/* From the outputs backwards; nodes are in topological order, so one pass is enough. */
 static void
 mark_live(struct order *o)
 {
@@ -85,6 +86,10 @@ needs_sum(const struct hn_graph *graph, const struct hn_node *node, uint32_t spa
 	return false;
 }
 
+/* A space is planned whole when its rows fit into one chunk anyway, or when one of its
+ * nodes cannot run on a part of them. Taking a space out may hand its nodes to a second
+ * chunked space that they touch, so the search starts again; each round takes one out,
+ * so it ends. */
 static void
 find_regions(struct order *o)
 {
@@ -112,6 +117,7 @@ find_regions(struct order *o)
 
 static void emit_node(struct order *o, uint32_t id);
 
+/* Leaves have memory but no command. */
 static void
 append(struct order *o, uint32_t id)
 {
@@ -124,6 +130,7 @@ append(struct order *o, uint32_t id)
 	p->unit_space[p->n_order++] = o->unit[id];
 }
 
+/* What a node, or a whole region, waits for; nodes of the same region come with it. */
 static void
 emit_operands(struct order *o, uint32_t id)
 {
@@ -137,6 +144,9 @@ emit_operands(struct order *o, uint32_t id)
 	}
 }
 
+/* All nodes of a region follow each other in their own order, behind everything that any
+ * of them needs from outside. Coming back to a region that is still waiting means that
+ * it needs itself through another unit: then it cannot run in chunks. */
 static void
 emit_region(struct order *o, uint32_t space)
 {
@@ -157,6 +167,7 @@ emit_region(struct order *o, uint32_t space)
 	o->region_state[space] = 2;
 }
 
+/* Depth is that of the chain of units, and each is entered once. */
 static void
 emit_node(struct order *o, uint32_t id)
 {
@@ -173,6 +184,7 @@ emit_node(struct order *o, uint32_t id)
 	append(o, id);
 }
 
+/* In the order of creation, so equal graphs are ordered equally on every machine. */
 static void
 emit_all(struct order *o)
 {
@@ -187,6 +199,8 @@ emit_all(struct order *o)
 			emit_node(o, id);
 }
 
+/* Each round that finds a cycle gives up the chunks of one space: at worst none are
+ * left, and a graph without regions has no cycle. */
 enum hone_status
 hn_program_order(struct hn_program *program, struct hone_error *err)
 {

@@ -29,6 +29,8 @@ struct plan {
 	bool *is_read;                        /* by value: an operand of a node that runs */
 };
 
+/* Columns of a chunked space lie whole in the host's memory; only what commands make
+ * inside the region is a chunk. */
 bool
 hn_program_is_inner(const struct hn_program *program, uint32_t value)
 {
@@ -55,6 +57,7 @@ hn_program_store_of(const struct hn_program *program, uint32_t value)
 	return NULL;
 }
 
+/* Rounded up to a cache line, so that no two values share one. */
 static uint64_t
 value_bytes(const struct hn_program *program, uint32_t value)
 {
@@ -65,6 +68,7 @@ value_bytes(const struct hn_program *program, uint32_t value)
 	return (n + ALIGN - 1) / ALIGN * ALIGN;
 }
 
+/* First and last position of each region: it runs as one block, over and over. */
 static void
 find_region_spans(struct plan *plan)
 {
@@ -83,6 +87,9 @@ find_region_spans(struct plan *plan)
 	}
 }
 
+/* In positions of the order. What a region reads from outside, or sums over its chunks,
+ * lives as long as the region: the next chunk needs it again. Named outputs live to the
+ * end. */
 static void
 find_lifetimes(struct plan *plan)
 {
@@ -129,6 +136,7 @@ accumulates(const struct hn_graph *graph, const struct hn_node *node)
 	return (hn_op_of(graph, node->op)->flags & HN_OP_ACCUMULATES) != 0;
 }
 
+/* A value may be the gradient of two parameters, or an output and a gradient. */
 static uint32_t
 count_outputs(const struct hn_graph *graph, uint32_t value)
 {
@@ -171,6 +179,7 @@ keep_until_added(struct plan *plan)
 	}
 }
 
+/* Which buffer the bytes of a leaf are in. */
 static int32_t
 memory_of_leaf(int32_t leaf)
 {
@@ -284,6 +293,7 @@ struct block {
 	uint64_t offset;
 };
 
+/* Order of placing; ties by id, so that the plan is the same everywhere. */
 static int
 larger_first(const void *a, const void *b)
 {
@@ -294,6 +304,7 @@ larger_first(const void *a, const void *b)
 	return x->value < y->value ? -1 : x->value > y->value;
 }
 
+/* Neighbours in memory, from the bottom up. */
 static int
 lower_first(const void *a, const void *b)
 {
@@ -324,6 +335,8 @@ lowest_fit(const struct block *block, const struct block *placed, uint32_t n,
 	return at;
 }
 
+/* Every value of its own, largest first; those that took over an operand's memory follow
+ * it. */
 static void
 place_values(struct plan *plan)
 {

@@ -1,5 +1,9 @@
 /*
  * program.c - commands from a planned graph; binding memory; running.
+ *
+ * After `link` everything is decided: a run fills the counts, uploads the columns, and submits
+ * blocks of commands.  It allocates nothing, looks nothing up, and changes in its commands
+ * only the ACCUMULATE flag of a region's sums.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -7,6 +11,7 @@
 
 #include "graph/program.h"
 
+/* The graph moves in and leaves an empty one behind, so there is one owner at any time. */
 enum hone_status
 hn_program_plan(struct hn_program *program, const char *name, struct hn_graph *graph,
 	int64_t chunk_rows, struct hone_error *err)
@@ -22,6 +27,7 @@ hn_program_plan(struct hn_program *program, const char *name, struct hn_graph *g
 	return st ? st : hn_program_place(program, err);
 }
 
+/* NULL-safe in every part: a program that failed halfway is finished like a whole one. */
 void
 hn_program_fini(struct hn_program *program)
 {
@@ -45,6 +51,10 @@ hn_program_fini(struct hn_program *program)
 
 /* ---- compile ---- */
 
+/* An operand as the device will see it. Inside a region axis 0 of a computed value is
+ * one chunk; a column of the region's rows lies whole in memory and is read through a
+ * window that moves with the chunk. Stored weights have their format's type instead of
+ * the graph's. */
 static void
 fill_operand(const struct hn_program *p, const struct hn_tables *tables, uint32_t value,
 	uint32_t region, struct hone_operand *operand, struct hn_location *place)
@@ -74,6 +84,7 @@ fill_operand(const struct hn_program *p, const struct hn_tables *tables, uint32_
 	}
 }
 
+/* Upper bound: which stores need an addition is known when their commands are made. */
 static uint32_t
 count_extra_adds(const struct hn_program *p)
 {
@@ -84,6 +95,8 @@ count_extra_adds(const struct hn_program *p)
 	return n;
 }
 
+/* The next command, with its operands beside each other in one array: inputs, then
+ * outputs. */
 static struct hone_command *
 next_command(struct hn_program *p, uint32_t n_in, uint32_t n_out)
 {
@@ -98,6 +111,7 @@ next_command(struct hn_program *p, uint32_t n_in, uint32_t n_out)
 	return command;
 }
 
+/* Fills an operand of a command and remembers where it lies; buffers come at link time. */
 static void
 put_operand(struct hn_program *p, const struct hn_tables *tables, const struct hone_operand *at,
 	uint32_t value, uint32_t region)
@@ -107,6 +121,8 @@ put_operand(struct hn_program *p, const struct hn_tables *tables, const struct h
 	fill_operand(p, tables, value, region, &p->operands[i], &p->operand_places[i]);
 }
 
+/* One node, one command. ACCUMULATE is for results that lie in a gradient's own memory,
+ * which other micro-batches have added to before. */
 static void
 compile_node(struct hn_program *p, const struct hn_tables *tables, uint32_t position)
 {
@@ -161,6 +177,8 @@ compile_extra_adds(struct hn_program *p, const struct hn_tables *tables)
 	}
 }
 
+/* The first device that can. Why the first one could not is kept, once, for the report:
+ * the reasons of a thousand commands are mostly the same. */
 static enum hone_status
 choose_device(struct hn_program *p, const struct hone_command *command, uint32_t *device,
 	struct hone_error *err)
@@ -206,6 +224,8 @@ make_blocks(struct hn_program *p, struct hone_error *err)
 	return HONE_OK;
 }
 
+/* All counts are known from the plan, so the arrays are made once and pointers into them
+ * stay valid. */
 enum hone_status
 hn_program_compile(struct hn_program *program, const struct hn_tables *tables,
 	const struct hn_device *devices, uint32_t n_devices, struct hone_error *err)
@@ -230,6 +250,9 @@ hn_program_compile(struct hn_program *program, const struct hn_tables *tables,
 
 /* ---- link ---- */
 
+/* Columns live in pages that devices can borrow. A device that cannot gets a buffer of
+ * its own, which every run uploads into. Constants are columns that are filled here,
+ * once. */
 static enum hone_status
 make_columns(struct hn_program *p, struct hone_error *err)
 {
@@ -254,6 +277,9 @@ make_columns(struct hn_program *p, struct hone_error *err)
 	return device->vt->buffer_create(device->device, p->column_bytes, &p->column_buffer, err);
 }
 
+/* Gives every operand its buffer and offset. Parameters are found by their index, so one
+ * program serves any layout of the parameter buffers; a missing buffer is a bug of the
+ * plan. */
 enum hone_status
 hn_program_link(struct hn_program *program, const struct hn_tables *tables,
 	const hone_buffer buffers[HN_MEMORY_KINDS], struct hone_error *err)
@@ -288,6 +314,7 @@ hn_program_link(struct hn_program *program, const struct hn_tables *tables,
 
 /* ---- run ---- */
 
+/* A search by name: callers look it up once and keep the pointer, or are not in a hurry. */
 void *
 hn_program_column(const struct hn_program *program, const char *name)
 {
@@ -323,6 +350,8 @@ fill_counts(struct hn_program *p)
 	}
 }
 
+/* Live counts come from the data; more rows than were planned for would write past the
+ * arena, so this is checked on every run. */
 static enum hone_status
 check_live(const struct hn_program *p, struct hone_error *err)
 {
@@ -334,6 +363,7 @@ check_live(const struct hn_program *p, struct hone_error *err)
 	return HONE_OK;
 }
 
+/* One call per block: a device sees as many commands at once as possible. */
 static enum hone_status
 submit_block(struct hn_program *p, const struct hn_block *block, struct hone_command *commands,
 	const struct hone_run *run, struct hone_error *err)
@@ -362,6 +392,9 @@ mark_later_chunks(struct hn_program *p, const struct hn_block *block, bool is_la
 	}
 }
 
+/* A region runs once per chunk with a window [begin, begin + live) of its rows. Sums
+ * that leave it start anew in the first chunk and add from the second on; gradients
+ * always add. */
 static enum hone_status
 run_region(struct hn_program *p, const struct hn_block *block, const struct hone_run *run,
 	struct hone_error *err)
@@ -383,6 +416,8 @@ run_region(struct hn_program *p, const struct hn_block *block, const struct hone
 	return st;
 }
 
+/* Blocks in their order. Where the next block is another device's, the results must be
+ * there first: devices share memory and nothing else. */
 enum hone_status
 hn_program_run(struct hn_program *program, uint64_t seed, uint64_t step, struct hone_error *err)
 {
@@ -416,6 +451,8 @@ hn_program_run(struct hn_program *program, uint64_t seed, uint64_t step, struct 
 	return st;
 }
 
+/* An output by name. Outputs live to the end of the program (see plan.c), so they can be
+ * read until the next run of any program that shares the arena. */
 enum hone_status
 hn_program_read(const struct hn_program *program, const char *output, void *out, uint64_t n_bytes,
 	struct hone_error *err)

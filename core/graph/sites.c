@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "graph/build_state.h"
 
+/* The graph of a place, for the wrappers of hone/graph.h. */
 static struct hone_graph *
 graph_of(const struct hone_build *at)
 {
@@ -47,6 +48,9 @@ overlay_of(const struct hn_at *at, const struct hn_site *site, int32_t slot)
 	return NULL;
 }
 
+/* The overlay comes first, then, for a tied head, the overlay of the site that it is
+ * tied to, then the file. A weight that the file does not have must be a parameter: as a
+ * stored leaf it would have no bytes. */
 hone_node
 hn_slot_node(const struct hn_at *at, const struct hn_site *site, int32_t slot)
 {
@@ -73,6 +77,9 @@ hn_slot_node(const struct hn_at *at, const struct hn_site *site, int32_t slot)
 
 /* ---- for architectures ---- */
 
+/* An architecture that asks for a site which it did not declare gets one without
+ * features, so that its code runs on to the check at its end; the graph keeps the
+ * reason. */
 static const struct hone_site *
 build_site(const struct hone_build *at, const char *role, int32_t layer)
 {
@@ -84,12 +91,16 @@ build_site(const struct hone_build *at, const char *role, int32_t layer)
 	return site ? &site->pub : &b->no_site.pub;
 }
 
+/* What stands behind a plugin's site: the public part is the first member. */
 static const struct hn_site *
 host_site(const struct hone_site *site)
 {
 	return (const struct hn_site *)(const void *)site;
 }
 
+/* From here on nodes are of this site: for reports, for the names of random streams,
+ * and, where layers are recomputed, for the group of its layer (0 = kept, outside of
+ * layers). */
 static void
 enter(const struct hone_build *at, const struct hone_site *site)
 {
@@ -100,6 +111,8 @@ enter(const struct hone_build *at, const struct hone_site *site)
 		b->graph->group = site->layer >= 0 ? (uint32_t)site->layer + 1 : 0;
 }
 
+/* What linear and embedding sites have in common behind their product: the output hooks
+ * see y [N,O] without the bias and the bias beside it, and the host adds it last. */
 static hone_node
 site_output(const struct hone_build *at, const struct hone_site *pub, hone_node x, hone_node y)
 {
@@ -114,6 +127,7 @@ site_output(const struct hone_build *at, const struct hone_site *pub, hone_node 
 	return io.bias.id ? hone_add(graph_of(at), io.y, io.bias) : io.y;
 }
 
+/* y = hooks(x) W^T, and what the output hooks make of it; [N,I] -> [N,O]. */
 static hone_node
 build_linear(const struct hone_build *at, const struct hone_site *site, hone_node x)
 {
@@ -124,6 +138,8 @@ build_linear(const struct hone_build *at, const struct hone_site *site, hone_nod
 			hn_slot_node(hn_at_of(at), host_site(site), HONE_SLOT_WEIGHT)));
 }
 
+/* x W^T with the view's weight and nothing else: what DoRA needs of a frozen site inside
+ * its own hook, where linear() would call the hook again. */
 static hone_node
 build_product(const struct hone_build *at, const struct hone_site *site, hone_node x)
 {
@@ -131,6 +147,7 @@ build_product(const struct hone_build *at, const struct hone_site *site, hone_no
 		graph_of(at), x, hn_slot_node(hn_at_of(at), host_site(site), HONE_SLOT_WEIGHT));
 }
 
+/* Rows of W [V,D] by id, i32 [N] -> [N,D]; the hooks see the ids as the site's input. */
 static hone_node
 build_embed(const struct hone_build *at, const struct hone_site *site, hone_stream stream,
 	hone_node ids)
@@ -142,6 +159,7 @@ build_embed(const struct hone_build *at, const struct hone_site *site, hone_stre
 			hn_slot_node(hn_at_of(at), host_site(site), HONE_SLOT_WEIGHT), ids));
 }
 
+/* A norm site has no hooks: what trains there is an overlay of its weight or bias. */
 static hone_node
 build_norm(const struct hone_build *at, const struct hone_site *site, hone_node x, double eps)
 {
@@ -181,6 +199,8 @@ write_cache(struct hn_builder *b, const struct hn_site *site, const char *what, 
 	return written;
 }
 
+/* q meets k and v of the same segment; hooks may put a prefix [P,G K] before the keys of
+ * every segment. When decoding, keys and values go through the cache. */
 static hone_node
 build_attention(
 	const struct hone_build *at, const struct hone_site *site, struct hone_attention_io *io)
@@ -215,6 +235,7 @@ build_attention(
 	return out[0];
 }
 
+/* What a layer hands to the next, [N,D]. */
 static hone_node
 build_hidden(
 	const struct hone_build *at, const struct hone_site *site, hone_stream stream, hone_node h)
@@ -228,6 +249,9 @@ build_hidden(
 	return h;
 }
 
+/* A random stream is named by who draws, where, in which pass and for what, and never by
+ * a node's number: two passes differ, a recomputation does not, and another adapter
+ * beside this one changes no mask. */
 static hone_node
 build_dropout(const struct hone_build *at, hone_node x, double p, const char *name)
 {
@@ -249,6 +273,7 @@ build_dropout(const struct hone_build *at, hone_node x, double p, const char *na
 
 /* ---- for adapters ---- */
 
+/* A hook's own parameter by the name under which its instance declared it there. */
 static hone_node
 build_param(const struct hone_build *at, const struct hone_site *site, const char *name)
 {
@@ -270,6 +295,8 @@ build_param(const struct hone_build *at, const struct hone_site *site, const cha
 	}
 	return param_node(here, param);
 }
+
+/* ---- the table that plugins see ---- */
 
 const struct hone_build_vt hn_build_vt = {
 	.struct_size = sizeof hn_build_vt,

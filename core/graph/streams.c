@@ -1,5 +1,16 @@
 /*
  * streams.c - the row spaces of a batch and their columns: streams, selections, row keys.
+ *
+ * A stream "text" of N rows in S segments has the spaces
+ *
+ *     text              N     a row per token
+ *     text.segments     S     a row per segment
+ *     text.offsets      S+1   bounds: segment s has the rows offsets[s] .. offsets[s+1]
+ *     text.<selection>  M     the rows where a column is set; they index into "text"
+ *
+ * Sizes here are capacities; how many rows live is said with each micro-batch.  A column is a
+ * leaf that the data stage fills by its name, and it exists only when something reads it: so
+ * nobody fills what nobody wants.  Rows of two spaces never meet, and every refusal names both.
  */
 #include <stdio.h>
 
@@ -39,6 +50,8 @@ make_stream(struct hn_builder *b, struct hn_stream_state *s, const char *name)
 	}
 }
 
+/* One state per declared stream, in the order of the declaration: hone_stream.id counts
+ * it from 1. Programs without an objective have the one stream "text". */
 void
 hn_make_streams(struct hn_builder *b)
 {
@@ -52,6 +65,8 @@ hn_make_streams(struct hn_builder *b)
 
 /* ---- columns of a stream ---- */
 
+/* The state behind a handle. A wrong handle fails the graph and gives the first stream,
+ * so that callers need no second check: nothing they append counts any more. */
 static struct hn_stream_state *
 stream_state(struct hn_builder *b, hone_stream stream)
 {
@@ -74,6 +89,7 @@ hn_stream_column(struct hn_builder *b, const char *prefix, const char *name, int
 	return hn_graph_column(b->graph, text, dtype, space, cols ? 2 : 1, dim);
 }
 
+/* Token ids i32 [N]. */
 hone_node
 hn_build_tokens(const struct hone_build *at, hone_stream stream)
 {
@@ -83,6 +99,8 @@ hn_build_tokens(const struct hone_build *at, hone_stream stream)
 	return hn_stream_column(b, s->name, "tokens", HONE_DTYPE_I32, s->rows, 0);
 }
 
+/* Positions i32 [N], from 0 in every segment; in decoding they go on where the cache
+ * ends. */
 hone_node
 hn_build_positions(const struct hone_build *at, hone_stream stream)
 {
@@ -92,6 +110,8 @@ hn_build_positions(const struct hone_build *at, hone_stream stream)
 	return hn_stream_column(b, s->name, "positions", HONE_DTYPE_I32, s->rows, 0);
 }
 
+/* An upper bound in rows, the same for all streams: what a table over positions must
+ * cover. */
 int64_t
 hn_build_max_length(const struct hone_build *at, hone_stream stream)
 {
@@ -99,6 +119,7 @@ hn_build_max_length(const struct hone_build *at, hone_stream stream)
 	return hn_at_of(at)->builder->request->capacity.longest;
 }
 
+/* Bounds of the segments, i32 [S+1], of a row space of their own. */
 hone_node
 hn_stream_offsets(struct hn_builder *b, hone_stream stream)
 {
@@ -113,6 +134,8 @@ hn_build_offsets(const struct hone_build *at, hone_stream stream)
 	return hn_stream_offsets(hn_at_of(at)->builder, stream);
 }
 
+/* Where the keys of each segment begin and end in the key stream, i32 [S,2]. In training
+ * that is what the offsets say; in decoding, rows of the cache. */
 hone_node
 hn_stream_ranges(struct hn_builder *b, hone_stream stream)
 {
@@ -121,6 +144,10 @@ hn_stream_ranges(struct hn_builder *b, hone_stream stream)
 	return hn_stream_column(b, s->name, "ranges", HONE_DTYPE_I32, s->segments, 2);
 }
 
+/* What a row is called, whatever its number in this micro-batch: (example in the step,
+ * position in the segment). Only rows of streams and selections have such a name; random
+ * draws over other rows would depend on the split into micro-batches, so they are
+ * refused. */
 hone_node
 hn_row_keys(struct hn_builder *b, hone_node x)
 {
@@ -141,6 +168,7 @@ hn_row_keys(struct hn_builder *b, hone_node x)
 	return hone_node_none();
 }
 
+/* The handle of a declared stream. */
 hone_stream
 hn_build_stream(const struct hone_build *at, const char *name)
 {
@@ -155,6 +183,8 @@ hn_build_stream(const struct hone_build *at, const char *name)
 
 /* ---- columns and selections ---- */
 
+/* What the objective declared under a name. Columns that the host makes by itself
+ * (tokens, positions) are not among them and have calls of their own. */
 static const struct hn_decl_column *
 declared_column(struct hn_builder *b, const char *stream, const char *name)
 {
@@ -180,6 +210,7 @@ find_selection(struct hn_builder *b, const struct hn_stream_state *s, const char
 	return NULL;
 }
 
+/* A column as it was declared: one value per row of the stream, or per segment. */
 hone_node
 hn_build_column(const struct hone_build *at, hone_stream stream, const char *name)
 {
@@ -193,6 +224,7 @@ hn_build_column(const struct hone_build *at, hone_stream stream, const char *nam
 		decl->scope == HONE_PER_ROW ? s->rows : s->segments, 0);
 }
 
+/* Rows [N,D] of a stream to the chosen rows [M,D]: a gather, whose gradient adds back. */
 hone_node
 hn_build_select(const struct hone_build *at, hone_stream stream, const char *selection, hone_node x)
 {
@@ -212,6 +244,8 @@ hn_build_select(const struct hone_build *at, hone_stream stream, const char *sel
 		hn_stream_column(b, sel->prefix, "index", HONE_DTYPE_I32, sel->space, 0));
 }
 
+/* A per-row column of the stream, read at the chosen rows: the data stage fills it in
+ * that order, so no integer has to be gathered on the device. */
 hone_node
 hn_build_selected(
 	const struct hone_build *at, hone_stream stream, const char *selection, const char *name)

@@ -35,6 +35,8 @@ loss_term(struct hone_loss *base, const struct hone_term *term, struct hone_erro
 		term->stream, term->weight, term->coefficient, false, err);
 }
 
+/* In training metrics are not built: nobody would read them, and an argmax over all
+ * logits costs a pass. */
 static enum hone_status
 loss_metric(struct hone_loss *base, const char *name, hone_node sum, const char *stream,
 	const char *weight, struct hone_error *err)
@@ -49,6 +51,7 @@ loss_metric(struct hone_loss *base, const char *name, hone_node sum, const char 
 static const struct hone_loss_vt loss_vt = {
 	.struct_size = sizeof loss_vt, .term = loss_term, .metric = loss_metric};
 
+/* The object that an objective's build() puts its terms into. */
 struct hn_loss
 hn_loss_make(struct hn_builder *b)
 {

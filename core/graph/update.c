@@ -1,14 +1,24 @@
 /*
  * update.c - the two programs behind the micro-batches: the norm of all gradients, and AdamW.
+ *
+ * Both are graphs of leaves alone, one node for each trained parameter, and both leave frozen
+ * parameters and buffers out.  The norm is asked for first, because its size decides about
+ * clipping and whether there is an update at all:
+ *
+ *     norm2 = sum over parameters of sum g^2       in the order of declaration: one fixed sum
+ *     update: p, m, v in place; then g = 0         the next window adds to zeros
  */
 #include "graph/build.h"
 
+/* The value, gradient or moment of parameter i: the four buffers have one layout. */
 static hone_node
 leaf_of(struct hn_graph *graph, int32_t leaf, uint32_t i, const struct hn_param *param)
 {
 	return hn_graph_leaf(graph, leaf, i, graph->stat, 0, param->spec.rank, param->spec.dim);
 }
 
+/* The rate, both bias corrections and the factor of clipping change from step to step
+ * and come through one column of four; what never changes is an attribute of each node. */
 enum hone_status
 hn_build_update(const struct hn_params *params, const struct hn_adamw *adamw, int32_t compute,
 	struct hn_graph *graph, struct hone_error *err)
