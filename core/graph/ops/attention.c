@@ -5,6 +5,8 @@
  */
 #include "graph/ops/ops.h"
 
+/* i32 [N] -> [N,2n]: cosines, then sines. Angles depend on positions alone, so one table
+ * serves every layer; it has no gradient. */
 static bool
 infer_table(struct hn_infer *infer)
 {
@@ -18,6 +20,8 @@ infer_table(struct hn_infer *infer)
 	return true;
 }
 
+/* The table's 2n columns may be fewer than head_dim: the columns behind them are not
+ * rotated. */
 static bool
 infer_rope(struct hn_infer *infer)
 {
@@ -32,6 +36,7 @@ infer_rope(struct hn_infer *infer)
 	return true;
 }
 
+/* dx = R^T dy, and R^T is R with the negative angle. */
 static void
 backward_rope(struct hn_gradient *grad)
 {
@@ -42,6 +47,8 @@ backward_rope(struct hn_gradient *grad)
 		hone_node_none(), &attr, sizeof attr);
 }
 
+/* Shapes before anything is read from them. Offsets know which rows they cut, and those
+ * must be the queries' rows: two streams of equal capacity are still two. */
 static bool
 check_attention(struct hn_infer *infer, const struct hn_value *const *in)
 {
@@ -65,6 +72,8 @@ check_attention(struct hn_infer *infer, const struct hn_value *const *in)
 	return true;
 }
 
+/* o [N,H K] like q, and lse [N,H], which the backward needs to make the softmax again
+ * without a row of scores. */
 static bool
 infer_attention(struct hn_infer *infer)
 {
@@ -89,6 +98,8 @@ infer_attention_back(struct hn_infer *infer)
 		hn_infer_fail(infer, "%u results", infer->n_out);
 }
 
+/* One op for all operands, because they share the scores; with a prefix two results
+ * more, which are sums over all segments and therefore of the statistics type. */
 static void
 backward_attention(struct hn_gradient *grad)
 {

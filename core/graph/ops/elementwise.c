@@ -10,12 +10,14 @@
  */
 #include "graph/ops/ops.h"
 
+/* One number without rows. */
 static bool
 is_scalar(const struct hn_value *value)
 {
 	return !value->space && hn_value_elems(value) == 1;
 }
 
+/* One number per column: [D] or [1,D]. */
 static bool
 is_row(const struct hn_value *value, int64_t cols)
 {
@@ -35,6 +37,8 @@ in_shape_of(struct hone_graph *g, hone_node x, hone_node like)
 		x);
 }
 
+/* Sums what was repeated: over both axes for a scalar, over rows for a row, over columns
+ * for a column. */
 hone_node
 hn_reduce_to(struct hn_graph *graph, hone_node full, hone_node like)
 {
@@ -52,6 +56,7 @@ hn_reduce_to(struct hn_graph *graph, hone_node full, hone_node like)
 	return hone_reduce_cols(g, full, HONE_REDUCE_SUM);
 }
 
+/* Shape and type of the operand. */
 static bool
 infer_same(struct hn_infer *infer)
 {
@@ -115,6 +120,7 @@ infer_back(struct hn_infer *infer)
 	return true;
 }
 
+/* Any type of the closed list; the shape stays. */
 static bool
 infer_cast(struct hn_infer *infer)
 {
@@ -147,6 +153,9 @@ backward_choice(struct hn_gradient *grad, bool is_max)
 		grad->dx[1] = hone_mul(g, grad->dy[0], is_max ? less : not_less);
 }
 
+/* By the kind: a + b: dy, dy. a - b: dy, -dy. a b: dy b, dy a. a / b: dy / b, -dy y / b.
+ * min, max: dy to the side that was taken. The second operand's is then summed over what
+ * was repeated. */
 static void
 backward_binary(struct hn_gradient *grad)
 {
@@ -187,6 +196,7 @@ backward_binary(struct hn_gradient *grad)
 		grad->dx[1] = hn_reduce_to(grad->graph, grad->dx[1], b);
 }
 
+/* d(alpha x + beta) = alpha dx. */
 static void
 backward_scale(struct hn_gradient *grad)
 {
@@ -195,6 +205,7 @@ backward_scale(struct hn_gradient *grad)
 	grad->dx[0] = hone_scale(&grad->graph->base, grad->dy[0], attr->alpha);
 }
 
+/* Back to the operand's type: the rounding itself has slope 1. */
 static void
 backward_cast(struct hn_gradient *grad)
 {

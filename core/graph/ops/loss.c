@@ -6,6 +6,7 @@
  */
 #include "graph/ops/ops.h"
 
+/* Both results are [M,1] of the statistics type, whatever type the logits have. */
 static bool
 infer_nll(struct hn_infer *infer)
 {
@@ -27,6 +28,8 @@ infer_nll_back(struct hn_infer *infer)
 	return true;
 }
 
+/* dlogits = dnll (softmax - target); nobody may differentiate through lse, the second
+ * result. */
 static void
 backward_nll(struct hn_gradient *grad)
 {

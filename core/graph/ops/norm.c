@@ -4,6 +4,7 @@
  */
 #include "graph/ops/ops.h"
 
+/* Operands from `weight` to `last` are vectors of one number per column. */
 static bool
 check_norm(struct hn_infer *infer, uint32_t weight, uint32_t last)
 {
@@ -17,6 +18,7 @@ check_norm(struct hn_infer *infer, uint32_t weight, uint32_t last)
 	return true;
 }
 
+/* y [N,D], rstd [N,1]. */
 static bool
 infer_rms(struct hn_infer *infer)
 {
@@ -27,6 +29,7 @@ infer_rms(struct hn_infer *infer)
 	return true;
 }
 
+/* y [N,D], mean [N,1], rstd [N,1]. */
 static bool
 infer_layer(struct hn_infer *infer)
 {
@@ -49,6 +52,7 @@ infer_back(struct hn_infer *infer)
 	return true;
 }
 
+/* dw (and db), [D] each: sums over all rows, of the statistics type. */
 static bool
 infer_weight_back(struct hn_infer *infer)
 {
@@ -59,6 +63,7 @@ infer_weight_back(struct hn_infer *infer)
 	return true;
 }
 
+/* Without attributes: eps is in rstd already. */
 static void
 make(struct hn_gradient *grad, uint32_t op, uint32_t n_in, const hone_node *in, uint32_t n_out,
 	hone_node *out)
@@ -66,6 +71,8 @@ make(struct hn_gradient *grad, uint32_t op, uint32_t n_in, const hone_node *in, 
 	(void)grad->graph->base.vt->node(&grad->graph->base, op, n_in, in, NULL, 0, n_out, out);
 }
 
+/* dx = rstd (w dy - x rstd^2 mean(w dy x)), dw = sum over rows of dy x rstd: two ops, as
+ * a frozen norm needs only the first. */
 static void
 backward_rms(struct hn_gradient *grad)
 {
@@ -78,6 +85,8 @@ backward_rms(struct hn_gradient *grad)
 		make(grad, HONE_OP_RMS_NORM_WEIGHT_BACK, 3, w, 1, &grad->dx[1]);
 }
 
+/* Weight and bias come from one pass over dy, so they are one op, even when one of them
+ * is frozen. */
 static void
 backward_layer(struct hn_gradient *grad)
 {

@@ -3,6 +3,8 @@
  */
 #include "graph/ops/ops.h"
 
+/* [N,D] -> [N,1], of the rows' own space: still one number per row, so it may run in
+ * chunks. */
 static bool
 infer_cols(struct hn_infer *infer)
 {
@@ -15,6 +17,7 @@ infer_cols(struct hn_infer *infer)
 	return true;
 }
 
+/* [N,D] -> [1,D], static: rows of any space become an ordinary row. */
 static bool
 infer_rows(struct hn_infer *infer)
 {
@@ -23,6 +26,7 @@ infer_rows(struct hn_infer *infer)
 	return true;
 }
 
+/* A constant of the shape of rows whose number is known only when they are bound. */
 static hone_node
 ones_like(struct hone_graph *g, hone_node x, double value)
 {
@@ -32,6 +36,8 @@ ones_like(struct hone_graph *g, hone_node x, double value)
 		g, HONE_OP_FILL, x, hone_node_none(), hone_node_none(), &attr, sizeof attr);
 }
 
+/* dx = dy d, with d the derivative of the reduction along each row: 1, 1/D, where the
+ * maximum is (each of several equal ones), or softmax(x) = e^(x - lse). ARGMAX has none. */
 static void
 backward_cols(struct hn_gradient *grad)
 {
@@ -60,6 +66,7 @@ backward_cols(struct hn_gradient *grad)
 	grad->dx[0] = hone_mul(g, d, grad->dy[0]);
 }
 
+/* Every row had the weight 1. */
 static void
 backward_rows(struct hn_gradient *grad)
 {

@@ -6,6 +6,8 @@
  */
 #include "graph/ops/ops.h"
 
+/* [V,D], i32 [M] -> [M,D] in the index's row space. A stored table comes out in the
+ * activation type, whatever its format. */
 static bool
 infer_gather(struct hn_infer *infer)
 {
@@ -20,6 +22,8 @@ infer_gather(struct hn_infer *infer)
 	return true;
 }
 
+/* [M,D], i32 [M] -> [V,D]: into a row space, or into a static table, whose gradient is a
+ * sum and has the statistics type. */
 static bool
 infer_scatter(struct hn_infer *infer)
 {
@@ -36,6 +40,7 @@ infer_scatter(struct hn_infer *infer)
 	return true;
 }
 
+/* The rows put are of the index's row space; x keeps its own. */
 static bool
 infer_put(struct hn_infer *infer)
 {
@@ -47,6 +52,7 @@ infer_put(struct hn_infer *infer)
 	return true;
 }
 
+/* A row that was read k times gets k contributions, a row that nobody read 0. */
 static void
 backward_gather(struct hn_gradient *grad)
 {
@@ -63,6 +69,7 @@ backward_scatter(struct hn_gradient *grad)
 	grad->dx[0] = hone_gather_rows(&grad->graph->base, grad->dy[0], grad->in[1]);
 }
 
+/* Rows that were replaced send nothing back to x; what replaced them gets theirs. */
 static void
 backward_put(struct hn_gradient *grad)
 {

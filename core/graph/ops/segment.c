@@ -22,6 +22,7 @@ check_rows(struct hn_infer *infer, const struct hn_value *rows, const struct hn_
 			graph->spaces[rows->space].name, graph->spaces[cut].name);
 }
 
+/* [N,D] -> [S,D]: it couples rows, so it never runs in chunks. */
 static bool
 infer_reduce(struct hn_infer *infer)
 {
@@ -60,6 +61,7 @@ infer_broadcast(struct hn_infer *infer)
 	return true;
 }
 
+/* One op for all kinds; it sees x and y, as MAX and LSE need them. */
 static void
 backward_reduce(struct hn_gradient *grad)
 {
@@ -69,6 +71,7 @@ backward_reduce(struct hn_gradient *grad)
 		grad->node->attr, grad->node->attr_size, 1, &grad->dx[0]);
 }
 
+/* A segment's row was repeated for each of its rows, so theirs add up. */
 static void
 backward_broadcast(struct hn_gradient *grad)
 {

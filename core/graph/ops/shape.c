@@ -15,6 +15,7 @@ infer_slice(struct hn_infer *infer)
 	return true;
 }
 
+/* All parts have the rows and the type of the first. */
 static bool
 infer_concat(struct hn_infer *infer)
 {
@@ -32,6 +33,7 @@ infer_concat(struct hn_infer *infer)
 	return true;
 }
 
+/* [1,D], [D] or [1] -> the rows of `like`, whose values are not read. */
 static bool
 infer_broadcast(struct hn_infer *infer)
 {
@@ -43,6 +45,7 @@ infer_broadcast(struct hn_infer *infer)
 	return true;
 }
 
+/* Keys name the rows, so they must be those of x. */
 static bool
 infer_dropout(struct hn_infer *infer)
 {
@@ -68,6 +71,7 @@ zeros(struct hone_graph *g, hone_node x, int64_t begin, int64_t end)
 		hone_node_none(), &zero, sizeof zero);
 }
 
+/* dy between zeros: a gradient as wide as x, which adds to those of other slices. */
 static void
 backward_slice(struct hn_gradient *grad)
 {
@@ -85,6 +89,7 @@ backward_slice(struct hn_gradient *grad)
 	(void)g->vt->node(g, HONE_OP_CONCAT_COLS, n, in, NULL, 0, 1, &grad->dx[0]);
 }
 
+/* Each part gets its columns of dy. */
 static void
 backward_concat(struct hn_gradient *grad)
 {
@@ -106,6 +111,7 @@ backward_broadcast(struct hn_gradient *grad)
 	grad->dx[0] = hone_sum_rows(&grad->graph->base, grad->dy[0]);
 }
 
+/* The same draws, because they are keyed by place: the mask is never stored. */
 static void
 backward_dropout(struct hn_gradient *grad)
 {
