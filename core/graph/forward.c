@@ -132,9 +132,11 @@ foreign_rows(const struct hn_builder *b, hone_node rows, const char *view, uint3
 {
 	const struct hn_graph *graph = b->graph;
 	const struct hn_decl_forward *foreign = NULL;
-	bool *is_above = hn_alloc(graph->n_values * sizeof *is_above);
-	bool is_own = false;
+	bool *is_above, is_own = false;
 
+	if (rows.id >= graph->n_values) /* the first op on it says so */
+		return NULL;
+	is_above = hn_alloc(graph->n_values * sizeof *is_above);
 	memset(is_above, 0, graph->n_values * sizeof *is_above);
 	is_above[rows.id] = true;
 	for (uint32_t v = rows.id; v > 0 && !is_own; v--) {

@@ -2,9 +2,10 @@
  * hone/build.h - one place in one build: graph, view, pass, and the calls at sites.
  *
  * A *view* is a model with an ordered list of adapters, each with one of its parameter sets
- * (live, initial), with or without gradient and dropout: `policy` trains, `base` is the
- * untouched file, `eval` is the policy without dropout.  The same code builds all of them:
- * what differs is in struct hone_build, which every function of a role gets first.
+ * (live, initial), with or without gradient and dropout: `policy` is the model with its
+ * adapters, which trains and drops in a training program and neither in any other; `base` is
+ * the untouched file.  The same code builds all of them: what differs is in struct
+ * hone_build, which every function of a role gets first.
  *
  * A *stream* is a ragged set of sequences of a batch: N rows, segments with offsets [S+1],
  * each belonging to an example.  There is no padding and no mask.
@@ -58,7 +59,7 @@ typedef struct hone_stream {
 struct hone_view {
 	uint32_t struct_size;
 	uint32_t index;
-	const char *name;  /* "policy", "base", "eval" */
+	const char *name;  /* "policy", "base" */
 	const char *model; /* "policy" */
 	int32_t has_gradient, has_dropout;
 };

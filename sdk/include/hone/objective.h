@@ -44,7 +44,8 @@ struct hone_declare_vt {
 	/* Rows of `stream` where `column` (i32) is not `value`: a row space of its own. */
 	enum hone_status (*selection)(struct hone_declare *decl, const char *stream,
 		const char *name, const char *column, int64_t value, struct hone_error *err);
-	/* A forward of a view over a stream, to be fetched in `build` by `name`. */
+	/* A forward of a view ("policy", "base": the untouched model) over a stream, to be fetched
+	 * in `build` by `name`; its head is hone_head_of with that name. */
 	enum hone_status (*forward)(struct hone_declare *decl, const char *name, const char *view,
 		const char *stream, uint32_t pass, struct hone_error *err);
 	enum hone_status (*head)(
