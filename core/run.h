@@ -43,6 +43,7 @@ struct hn_run {
 	struct hn_registry *registry;
 	struct hn_config *config;
 	struct hn_diagnostics diagnostics;
+	bool is_plugin_refused; /* the INI names a plugin whose file was refused: that, not the INI */
 	struct hn_host_options options;
 	struct hn_model model;
 	bool has_model;

@@ -91,6 +91,9 @@ hn_tensors_open(struct hn_tensor_file *file, const char *path, struct hone_error
 		st = hn_safetensors_open_folder(file, path, err);
 		return st == HONE_ENOTFOUND ? fail_folder(path, "safetensors file", err) : st;
 	}
+	st = hn_path_check_regular(path, HONE_EMODEL, err);
+	if (st)
+		return st;
 	if (!hn_path_is_file(path))
 		return hone_fail_at(
 			err, HONE_EMODEL, path, 0, 0, "there is no such file or folder");

@@ -216,7 +216,26 @@ hn_registry_nearest(const struct hn_registry *registry, const char *role, const 
 	return near;
 }
 
-/* "there are full, lora", or where it was looked for when there is nothing at all. */
+/* What was refused, with its reason, and where plugins were looked for: a name that is not
+ * there is mostly in a file that was refused, or in a folder that was not searched. */
+static void
+put_sought(const struct hn_registry *registry, struct hn_str *out)
+{
+	const struct hn_loader_report *report = &registry->report;
+
+	for (size_t i = 0; i < report->n && out->len < REPORT_MAX; i++) {
+		const struct hn_loader_entry *entry = &report->entries[i];
+
+		if (entry->state == HN_PLUGIN_REFUSED)
+			hn_str_printf(out, "; refused: %.120s: %.160s", entry->path, entry->reason);
+	}
+	hn_str_puts(out, "; looked in");
+	for (size_t i = 0; i < report->n_folders && out->len < REPORT_MAX; i++)
+		hn_str_printf(out, "%s %s", i ? "," : "", report->folders[i]);
+	hn_str_puts(out, report->n_folders ? "" : " no folder; say --plugin-dir");
+}
+
+/* "there are full, lora". */
 static void
 put_known(const struct hn_registry *registry, const char *role, struct hn_str *out)
 {
@@ -225,13 +244,8 @@ put_known(const struct hn_registry *registry, const char *role, struct hn_str *o
 
 	while ((one = hn_registry_at(registry, role, n)) && out->len < REPORT_MAX)
 		hn_str_printf(out, "%s%s", n++ ? ", " : "there are ", one->factory->name);
-	if (n)
-		return;
-	hn_str_puts(out, "there is none at all; looked in");
-	for (size_t i = 0; i < registry->report.n_folders && out->len < REPORT_MAX; i++)
-		hn_str_printf(out, "%s %s", i ? "," : "", registry->report.folders[i]);
-	hn_str_puts(out,
-		registry->report.n_folders ? "; say --plugin-dir" : " no folder; say --plugin-dir");
+	if (!n)
+		hn_str_puts(out, "there is none at all");
 }
 
 enum hone_status
@@ -257,9 +271,10 @@ hn_registry_need(const struct hn_registry *registry, const char *role, const cha
 	}
 	near = hn_registry_nearest(registry, role, name);
 	if (near)
-		return hone_fail(
-			err, HONE_ECONFIG, "no %s '%.60s'; did you mean '%s'?", word, name, near);
-	put_known(registry, role, &known);
+		hn_str_printf(&known, "did you mean '%s'?", near);
+	else
+		put_known(registry, role, &known);
+	put_sought(registry, &known);
 	(void)hone_fail(err, HONE_ECONFIG, "no %s '%.60s'; %s", word, name, known.text);
 	hn_str_fini(&known);
 	return HONE_ECONFIG;
