@@ -230,7 +230,8 @@ guess_exponent(const struct hone_option *option, const char *decimal, char *out,
 		return;
 	(void)snprintf(flipped, sizeof flipped, "%.*se-%s", (int)(e - decimal), decimal,
 		e[1] == '+' ? e + 2 : e + 1);
-	if (strlen(flipped) < 32 && hn_parse_f64(flipped, &value) && is_in_range(option, value))
+	if (strlen(flipped) < 32 && hn_parse_f64(flipped, &value) && is_in_range(option, value) &&
+		value >= 1e-12)
 		(void)snprintf(out, size, "; did you mean %s?", flipped);
 }
 
@@ -245,8 +246,11 @@ check_single(
 
 	if (value != 0 && fabsf(single) < FLT_MIN)
 		return refuse(option, text, err,
-			"is 0 in single precision; write 0, or at least 1.2e-38 where 0 is not "
-			"allowed");
+			"is 0 in single precision; %smust be at least 1.2e-38",
+			has_range(option) && option->min == 0 &&
+					option->flags & HONE_OPTION_OPEN_MIN
+				? ""
+				: "if not 0, ");
 	if (isinf(single))
 		return refuse(option, text, err, "is above 3.4e38, the largest f32");
 	if (has_range(option) &&

@@ -122,10 +122,9 @@ put_misspelt(const json_t *row, const struct schema *schema, struct hn_str *out)
 			hn_str_printf(&found, "%s'%s' for '%.40s'", found.len ? " and " : "",
 				schema->keys[i], near);
 	}
-	is_near = is_near && found.len;
-	if (is_near)
-		hn_str_printf(out, "%s%s (%s: %s)", out->len ? ", or " : "; did you mean ",
-			found.text, schema->name, keys.text);
+	if (is_near && found.len)
+		hn_str_printf(
+			out, "; did you mean %s (%s: %s)?", found.text, schema->name, keys.text);
 	hn_str_fini(&keys);
 	hn_str_fini(&found);
 }
@@ -136,13 +135,14 @@ fail_unknown(const json_t *row, const struct hn_place *place, struct hone_error 
 	struct hn_str near = {0};
 	char keys[160];
 
-	list_keys(row, keys, sizeof keys);
 	for (int i = HN_SCHEMA_AUTO + 1; i < HN_SCHEMA_COUNT; i++)
 		put_misspelt(row, &schemas[i], &near);
+	list_keys(row, keys, near.len ? sizeof keys / 2 : sizeof keys);
 	(void)hone_fail_at(err, HONE_EDATA, place->file, place->line, 0,
-		"this row has the keys %s%s%s; known are text, prompt + completion, messages, "
-		"instruction + output (alpaca) and conversations (sharegpt)",
-		keys, near.len ? near.text : "", near.len ? "?" : "");
+		"this row has the keys %s%s", keys,
+		near.len ? near.text
+			 : "; known are text, prompt + completion, messages, instruction + "
+			   "output (alpaca) and conversations (sharegpt)");
 	hn_str_fini(&near);
 	return hn_data_clean(HONE_EDATA, err);
 }

@@ -45,7 +45,7 @@ struct hn_registry {
 	struct storage *storages;
 	size_t n_storages, cap_storages;
 	struct hn_config_table *tables;
-	size_t n_tables;
+	size_t n_tables, n_explained; /* sections, and behind them what has none */
 };
 
 static const struct hn_services no_services;
@@ -93,14 +93,60 @@ collect(struct hn_registry *registry)
 	}
 }
 
+/* "q4_0 (storage), q8_0 (storage)": what a plugin gives. */
+static const char *
+list_factories(struct hn_registry *registry, const struct hone_plugin *plugin)
+{
+	struct hn_str list = {0};
+	const char *out;
+	char word[WORD_MAX];
+
+	for (uint32_t i = 0; i < plugin->n_factories; i++) {
+		hn_role_word(plugin->factories[i]->role, word, sizeof word);
+		hn_str_printf(
+			&list, "%s%s (%s)", i ? ", " : "gives ", plugin->factories[i]->name, word);
+	}
+	out = hn_arena_strdup(&registry->arena, list.text);
+	hn_str_fini(&list);
+	return out;
+}
+
+/* A row for what `hone explain` is asked for and no section is called: behind the sections. */
+static void
+add_explained(struct hn_registry *registry, const char *name, const char *kind, const char *help)
+{
+	for (size_t i = 0; i < registry->n_explained; i++)
+		if (hn_streq(registry->tables[i].name, name))
+			return;
+	registry->tables[registry->n_explained++] =
+		(struct hn_config_table){.name = name, .kind = kind, .help = help};
+}
+
+static void
+explain_rest(struct hn_registry *registry)
+{
+	char word[WORD_MAX];
+
+	for (size_t i = 0; i < registry->n; i++) {
+		const struct hone_factory *factory = registry->factories[i].factory;
+
+		hn_role_word(factory->role, word, sizeof word);
+		add_explained(registry, factory->name, hn_arena_strdup(&registry->arena, word),
+			factory->summary);
+	}
+	for (size_t i = 0; i < registry->n_owners; i++)
+		add_explained(registry, registry->owners[i].plugin->id, "plugin",
+			list_factories(registry, registry->owners[i].plugin));
+}
+
 /* The host's tables, and one for each factory that may have a section. */
 static void
 make_tables(struct hn_registry *registry)
 {
 	size_t n_host;
 	const struct hn_config_table *host = hn_host_tables(&n_host);
-	struct hn_config_table *tables =
-		hn_arena_array(&registry->arena, n_host + registry->n, sizeof *tables);
+	struct hn_config_table *tables = hn_arena_array(
+		&registry->arena, n_host + 2 * registry->n + registry->n_owners, sizeof *tables);
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_host; i++)
@@ -121,7 +167,8 @@ make_tables(struct hn_registry *registry)
 			tables[n++] = table;
 	}
 	registry->tables = tables;
-	registry->n_tables = n;
+	registry->n_tables = registry->n_explained = n;
+	explain_rest(registry);
 }
 
 enum hone_status
@@ -284,6 +331,13 @@ const struct hn_config_table *
 hn_registry_tables(struct hn_registry *registry, size_t *n)
 {
 	*n = registry->n_tables;
+	return registry->tables;
+}
+
+const struct hn_config_table *
+hn_registry_explained(const struct hn_registry *registry, size_t *n)
+{
+	*n = registry->n_explained;
 	return registry->tables;
 }
 

@@ -688,10 +688,12 @@ test_registry_absent_factory_says_why(void **state)
 	assert_non_null(strstr(err.text, "dora.so was refused: note: found no .note.hone"));
 	assert_int_equal(hn_registry_need(registry, HONE_ROLE_ADAPTER, "prode", &unused, &err),
 		HONE_ECONFIG);
-	assert_string_equal(err.text, "no adapter 'prode'; did you mean 'probe'?");
+	assert_non_null(strstr(err.text, "no adapter 'prode'; did you mean 'probe'?; refused: "));
+	assert_non_null(strstr(err.text, "dora.so: note: found no .note.hone"));
+	assert_non_null(strstr(err.text, "; looked in "));
 	assert_int_equal(hn_registry_need(registry, HONE_ROLE_ADAPTER, "zzzzzz", &unused, &err),
 		HONE_ECONFIG);
-	assert_string_equal(err.text, "no adapter 'zzzzzz'; there are probe");
+	assert_non_null(strstr(err.text, "no adapter 'zzzzzz'; there are probe; refused: "));
 	hn_registry_destroy(registry);
 	free(dora);
 }
