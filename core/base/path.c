@@ -40,7 +40,11 @@ hn_path_check_regular(const char *path, enum hone_status on_error, struct hone_e
 	const char *kind = "a device";
 	struct stat info;
 
-	if (stat(path, &info) || S_ISREG(info.st_mode))
+	if (stat(path, &info))
+		return errno == ENOENT
+			? HONE_OK
+			: hn_fail_errno(err, on_error, path, "cannot be reached", errno);
+	if (S_ISREG(info.st_mode))
 		return HONE_OK;
 	if (S_ISDIR(info.st_mode))
 		return hone_fail_at(err, on_error, path, 0, 0, "is a folder; name a file in it");

@@ -269,8 +269,8 @@ exit_code(int32_t status, int32_t signal)
 		return code;
 		HONE_STATUS_LIST(EXIT_CASE)
 #undef EXIT_CASE
-	default:
-		return 1;
+	default: /* hone has no others: a plugin made it up */
+		return 6;
 	}
 }
 

@@ -72,13 +72,23 @@ put_plugins_json(struct hn_str *out, const struct hn_registry *registry)
 		put_json_pair(out, "reason",
 			report->entries[i].reason ? report->entries[i].reason : "", "}");
 	}
+	hn_str_puts(out, "], \"remarks\": [");
+	for (size_t i = 0, n = 0; i < report->n; i++) {
+		if (report->entries[i].state != HN_PLUGIN_LOADED || !report->entries[i].reason)
+			continue;
+		hn_str_puts(out, n++ ? ", {" : "{");
+		put_json_pair(
+			out, "path", report->entries[i].path ? report->entries[i].path : "", ", ");
+		put_json_pair(out, "remark", report->entries[i].reason, "}");
+	}
 	hn_str_puts(out, "]}\n");
 }
 
+/* "refused: path: reason", or what is odd about a file that was loaded all the same. */
 static void
-put_refused(struct hn_str *out, const struct hn_loader_entry *entry)
+put_entry(struct hn_str *out, const char *word, const struct hn_loader_entry *entry)
 {
-	hn_str_puts(out, "refused: ");
+	hn_str_puts(out, word);
 	hn_str_put_visible(out, entry->path ? entry->path : "", "");
 	hn_str_puts(out, ": ");
 	hn_str_put_visible(out, entry->reason ? entry->reason : "", "");
@@ -97,7 +107,9 @@ put_plugins_text(struct hn_str *out, const struct hn_registry *registry)
 			found->factory->summary ? found->factory->summary : "");
 	for (size_t i = 0; i < report->n; i++)
 		if (report->entries[i].state == HN_PLUGIN_REFUSED)
-			put_refused(out, &report->entries[i]);
+			put_entry(out, "refused: ", &report->entries[i]);
+		else if (report->entries[i].state == HN_PLUGIN_LOADED && report->entries[i].reason)
+			put_entry(out, "remark: ", &report->entries[i]);
 }
 
 static enum hone_status
