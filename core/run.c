@@ -396,6 +396,18 @@ stage_declare(struct hn_run *run, struct hn_config_check *check, struct hone_err
 	return st ? st : declare_adapters(run, check, err);
 }
 
+/* A model that nobody builds or whose weights nobody reads may be one for a refused plugin. */
+static void
+warn_of_refused(const struct hn_run *run)
+{
+	const struct hn_loader_report *report = hn_registry_report(run->registry);
+
+	for (size_t i = 0; i < report->n; i++)
+		if (report->entries[i].state == HN_PLUGIN_REFUSED)
+			hn_log_warn(run->log, "plugin refused: %s: %s", report->entries[i].path,
+				report->entries[i].reason);
+}
+
 /* ---- the list ---- */
 
 enum hone_status
@@ -421,8 +433,8 @@ hn_run_open(struct hn_run *run, const struct hn_run_request *request, struct hon
 		return st;
 	check = hn_run_check(run);
 	st = stage_backend(run, &check, err);
-	if (!st)
-		st = stage_model(run, err);
+	if (!st && (st = stage_model(run, err)))
+		warn_of_refused(run);
 	if (!st)
 		st = stage_declare(run, &check, err);
 	return st;

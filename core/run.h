@@ -5,7 +5,7 @@
  *
  * After hn_run_open everything in here is frozen: options are checked, plugins loaded, the
  * model's file mapped, sites and parameters known.  No weight was read and no memory of a
- * device was asked for, so `hone check` and `hone plan` stop here.
+ * device was asked for; session.h goes on from here, as far as the memory plan for check and plan.
  */
 #ifndef HN_RUN_H
 #define HN_RUN_H

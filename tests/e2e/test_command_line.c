@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -322,6 +323,51 @@ test_command_line_92_names_never_drive_the_terminal(void **state)
 	cli_close(&cli);
 }
 
+/* 92: the same on a real terminal, where the configuration itself is shown. */
+static void
+test_command_line_92_shown_configuration_drives_no_terminal(void **state)
+{
+	const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+	char folder[] = "x\x1b[2Jy", text[65536];
+	struct cli cli;
+	size_t n = 0;
+	ssize_t got;
+	pid_t child;
+	char *path;
+
+	(void)state;
+	if (terminal < 0 || grantpt(terminal) || unlockpt(terminal))
+		skip();
+	cli_open(&cli, NULL);
+	path = hn_path_join(cli.folder, folder);
+	assert_int_equal(mkdir(path, 0755), 0);
+	child = fork();
+	if (!child) {
+		const char *words[] = {"hone", "check", "run.ini", "--show-origin", "--set",
+			"run.output=out", NULL};
+		const int tty = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+
+		if (tty < 0 || chdir(path) || link("../run.ini", "run.ini") || dup2(tty, 1) < 0 ||
+			dup2(tty, 2) < 0)
+			_exit(126);
+		(void)execv(HONE_BINARY_DIR "/bin/hone", (char *const *)(uintptr_t)words);
+		_exit(127);
+	}
+	while (n + 1 < sizeof text && (got = read(terminal, text + n, sizeof text - 1 - n)) > 0) {
+		n += (size_t)got;
+		text[n] = '\0';
+		if (strstr(text, "[lora]") && strstr(text, "init_from"))
+			break;
+	}
+	(void)kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_non_null(strstr(text, "x\\x1b[2Jy/out"));
+	assert_null(strchr(text, '\x1b'));
+	(void)close(terminal);
+	free(path);
+	cli_close(&cli);
+}
+
 /* 8, 9: generation's numbers, by flag and by key. */
 static void
 test_command_line_generation_ranges_are_kept(void **state)
@@ -475,6 +521,7 @@ main(void)
 		cmocka_unit_test(test_command_line_88_a_megabyte_is_one_short_line),
 		cmocka_unit_test(test_command_line_88_names_that_are_no_utf8_work),
 		cmocka_unit_test(test_command_line_92_names_never_drive_the_terminal),
+		cmocka_unit_test(test_command_line_92_shown_configuration_drives_no_terminal),
 		cmocka_unit_test(test_command_line_generation_ranges_are_kept),
 		cmocka_unit_test(test_command_line_room_is_told_only_where_it_cuts),
 		cmocka_unit_test(test_command_line_7_what_is_no_file_is_named),

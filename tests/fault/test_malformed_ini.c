@@ -280,7 +280,7 @@ test_malformed_ini_what_is_no_file_is_named(void **state)
 
 	/* what comes by a descriptor has no folder that its paths could start from */
 	found = messages("/dev/null", NULL, 0, &n_errors);
-	assert_non_null(strstr(found, "/dev/null: is no place for a configuration"));
+	assert_non_null(strstr(found, "/dev/null: is a device; a regular file is needed"));
 	free(found);
 	found = messages("/dev/stdin", NULL, 0, &n_errors);
 	assert_true(strstr(found, "/dev/stdin: is no place for a configuration") ||
