@@ -1,7 +1,6 @@
 /*
- * sigstate.c - signal handling, signal mask and locale, read and put back.
+ * sigstate.c - signal handling and signal mask, read and put back.
  */
-#include <locale.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,13 +18,11 @@ struct hn_signal_state
 hn_signal_state_get(void)
 {
 	struct hn_signal_state state;
-	const char *locale = setlocale(LC_ALL, NULL);
 
 	memset(&state, 0, sizeof state);
 	for (int i = 0; i < HN_SIGNALS_KEPT; i++)
 		(void)sigaction(kept[i].number, NULL, &state.actions[i]);
 	(void)pthread_sigmask(SIG_SETMASK, NULL, &state.mask);
-	(void)snprintf(state.locale, sizeof state.locale, "%s", locale ? locale : "C");
 	return state;
 }
 
@@ -55,10 +52,6 @@ hn_signal_state_restore(const struct hn_signal_state *before, char *changed, siz
 	if (is_blocked_otherwise(&before->mask, &now.mask)) {
 		hn_str_printf(&text, "%sthe mask of signals", text.len ? ", " : "");
 		(void)pthread_sigmask(SIG_SETMASK, &before->mask, NULL);
-	}
-	if (strcmp(now.locale, before->locale) != 0) {
-		hn_str_printf(&text, "%sthe locale", text.len ? ", " : "");
-		(void)setlocale(LC_ALL, before->locale);
 	}
 	has_changed = text.len > 0;
 	if (has_changed)

@@ -1,9 +1,9 @@
 /*
- * registry/sigstate.h - what of the process a plugin's code might change: signals and locale.
+ * registry/sigstate.h - what of the process a plugin's code might change: signals.
  *
- * hone ends a run well at SIGINT and SIGTERM, sees a closed pipe and a full disk as errors of
- * write(), and reads and writes numbers in the C locale.  A plugin, or a library that it pulls
- * in, that sets one of these otherwise is put right again, and named.
+ * hone ends a run well at SIGINT and SIGTERM, and sees a closed pipe and a full disk as errors of
+ * write().  A plugin, or a library that it pulls in, that sets these otherwise is put right
+ * again, and named.  The locale is not kept: no number here is read or written by its rules.
  */
 #ifndef HN_REGISTRY_SIGSTATE_H
 #define HN_REGISTRY_SIGSTATE_H
@@ -17,7 +17,6 @@ enum { HN_SIGNALS_KEPT = 4 };
 struct hn_signal_state {
 	struct sigaction actions[HN_SIGNALS_KEPT];
 	sigset_t mask; /* of this thread */
-	char locale[128];
 };
 
 struct hn_signal_state hn_signal_state_get(void);

@@ -94,13 +94,14 @@ test_environment_92_path_that_is_too_long_is_told(void **state)
 		const char *key;
 		int code;
 	} rows[] = {{"run.output", 8}, {"data.train", 4}, {"model.path", 5}};
-	char path[5001], *set;
+	char path[5001], first[100], *set;
 	struct cli cli;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof path - 1; i++)
 		path[i] = i % 100 == 99 ? '/' : 'a';
 	path[sizeof path - 1] = '\0';
+	(void)snprintf(first, sizeof first, "%s", path); /* its first folder */
 	cli_open(&cli, NULL);
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		set = malloc(sizeof path + 32);
@@ -108,7 +109,7 @@ test_environment_92_path_that_is_too_long_is_told(void **state)
 		(void)cli_run(&cli, "train", "run.ini", "--set", set, NULL);
 		cli_expect(&cli, rows[i].code, "aaaa", NULL);
 		assert_true(strlen(cli.err) < 1200);
-		assert_false(cli_has(&cli, "aaaa"));
+		assert_false(cli_has(&cli, first));
 		free(set);
 	}
 	(void)cli_run(&cli, "check", path, NULL);

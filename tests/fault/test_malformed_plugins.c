@@ -183,7 +183,7 @@ test_malformed_plugins_74_second_file_of_a_name_is_refused(void **state)
 
 /* 76: Would catch: a run that SIGINT no longer ends, because some library ignored it. */
 static void
-test_malformed_plugins_76_signals_and_locale_are_put_back(void **state)
+test_malformed_plugins_76_signals_are_put_back(void **state)
 {
 	static const char *const words[] = {"train", "run.ini", "--plugin-dir", "p", "--set",
 		"run.adapter=lora, probe", "--set", "train.num_train_epochs=100000", NULL};
@@ -286,7 +286,7 @@ main(void)
 		WITH_PLACE(test_malformed_plugins_72_file_that_others_can_write_is_refused),
 		WITH_PLACE(test_malformed_plugins_73_file_of_another_machine_is_refused),
 		WITH_PLACE(test_malformed_plugins_74_second_file_of_a_name_is_refused),
-		WITH_PLACE(test_malformed_plugins_76_signals_and_locale_are_put_back),
+		WITH_PLACE(test_malformed_plugins_76_signals_are_put_back),
 		WITH_PLACE(test_malformed_plugins_77_failing_calls_are_named),
 		WITH_PLACE(test_malformed_plugins_79_missing_library_is_named),
 	};
