@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "run.h"
 
 /* ---- registry ---- */
@@ -20,6 +21,10 @@ stage_registry(struct hn_run *run, struct hone_error *err)
 		.search = {.dirs = request->plugin_dirs, .n_dirs = request->n_plugin_dirs},
 		.services = &run->services};
 
+	for (size_t i = 0; i < request->n_plugin_dirs; i++)
+		if (!hn_path_is_dir(request->plugin_dirs[i]))
+			return hone_fail_at(err, HONE_EUSAGE, request->plugin_dirs[i], 0, 0,
+				"--plugin-dir: there is no such folder");
 	return hn_registry_create(&run->registry, &wanted, err);
 }
 
@@ -52,11 +57,13 @@ check_section(struct hn_run *run, const struct hn_config_check *check, const cha
 	const struct hn_config_value *value = hn_config_get(run->config, "run", key);
 	struct hone_error err = {0};
 	char type[64];
+	enum hone_status st = hn_registry_need(
+		run->registry, role, type_of(section, type, sizeof type), &found, &err);
 
-	if (hn_registry_need(
-		    run->registry, role, type_of(section, type, sizeof type), &found, &err)) {
+	if (st) {
 		const struct hn_ini_place at = value ? value->at : (struct hn_ini_place){0};
 
+		run->is_plugin_refused |= st == HONE_EPLUGIN;
 		hn_diagnose(&run->diagnostics, HN_SEVERITY_ERROR, at, "[run] %s = %s: %s", key,
 			section, err.text);
 		hn_config_use(run->config, section);
@@ -109,6 +116,8 @@ stage_config(struct hn_run *run, struct hone_error *err)
 	hn_diagnostics_sort(&run->diagnostics);
 	print_diagnostics(run);
 	st = hn_diagnostics_status(&run->diagnostics, err);
+	if (st && run->is_plugin_refused)
+		st = HONE_EPLUGIN;
 	if (st && run->log->stream && !run->log->is_quiet && err)
 		err->text[0] = '\0'; /* it stands above with the others */
 	return st;
@@ -387,6 +396,18 @@ stage_declare(struct hn_run *run, struct hn_config_check *check, struct hone_err
 	return st ? st : declare_adapters(run, check, err);
 }
 
+/* A model that nobody builds or whose weights nobody reads may be one for a refused plugin. */
+static void
+warn_of_refused(const struct hn_run *run)
+{
+	const struct hn_loader_report *report = hn_registry_report(run->registry);
+
+	for (size_t i = 0; i < report->n; i++)
+		if (report->entries[i].state == HN_PLUGIN_REFUSED)
+			hn_log_warn(run->log, "plugin refused: %s: %s", report->entries[i].path,
+				report->entries[i].reason);
+}
+
 /* ---- the list ---- */
 
 enum hone_status
@@ -412,8 +433,8 @@ hn_run_open(struct hn_run *run, const struct hn_run_request *request, struct hon
 		return st;
 	check = hn_run_check(run);
 	st = stage_backend(run, &check, err);
-	if (!st)
-		st = stage_model(run, err);
+	if (!st && (st = stage_model(run, err)))
+		warn_of_refused(run);
 	if (!st)
 		st = stage_declare(run, &check, err);
 	return st;

@@ -5,7 +5,7 @@
  *
  * After hn_run_open everything in here is frozen: options are checked, plugins loaded, the
  * model's file mapped, sites and parameters known.  No weight was read and no memory of a
- * device was asked for, so `hone check` and `hone plan` stop here.
+ * device was asked for; session.h goes on from here, as far as the memory plan for check and plan.
  */
 #ifndef HN_RUN_H
 #define HN_RUN_H
@@ -43,6 +43,7 @@ struct hn_run {
 	struct hn_registry *registry;
 	struct hn_config *config;
 	struct hn_diagnostics diagnostics;
+	bool is_plugin_refused; /* the INI names a plugin whose file was refused: that, not the INI */
 	struct hn_host_options options;
 	struct hn_model model;
 	bool has_model;

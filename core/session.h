@@ -4,7 +4,8 @@
  *     data -> capacities -> programs -> memory
  *
  * Opening a session reads and prepares the data and plans the programs; only
- * hn_session_allocate asks for the memory.  So `hone plan` opens one and prints it.
+ * hn_session_allocate asks for the memory.  So `hone plan` opens one and prints it, and `hone
+ * check` opens one to see that it can.
  */
 #ifndef HN_SESSION_H
 #define HN_SESSION_H

@@ -58,6 +58,10 @@ void hn_writer_abandon(struct hn_writer *writer); /* frees; NULL-safe */
 
 bool hn_path_is_dir(const char *path);
 bool hn_path_is_file(const char *path);
+/* HONE_OK for a regular file, and where nothing is there: who opens it says so.  Anything else
+ * is named (a folder, a pipe, a socket, a device, no right to look), with what to do. */
+enum hone_status hn_path_check_regular(
+	const char *path, enum hone_status on_error, struct hone_error *err);
 /* mkdir -p. */
 enum hone_status hn_dir_make(const char *path, struct hone_error *err);
 /* Removes a folder and what is in it; does not follow links. */

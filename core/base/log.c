@@ -31,20 +31,6 @@ hn_log_init(struct hn_log *log, FILE *stream)
 	log->has_colour = log->is_terminal;
 }
 
-/* Copies text with its control characters made visible; those in `kept` pass. */
-static void
-put_visible(struct hn_str *out, const char *text, const char *kept)
-{
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if ((c >= 0x20 && c != 0x7F) || strchr(kept, *text))
-			hn_str_putc(out, *text);
-		else
-			hn_str_printf(out, "\\x%02x", (unsigned)c);
-	}
-}
-
 /* Before every ordinary line, which would else begin behind the progress. */
 static void
 erase_progress(struct hn_log *log)
@@ -60,7 +46,7 @@ put_line(struct hn_log *log, const char *label, const char *colour, const char *
 {
 	struct hn_str line = {0};
 
-	put_visible(&line, text, "\n\t");
+	hn_str_put_visible(&line, text, "\n\t");
 	if (log->stream && (label[0] || !log->is_quiet)) {
 		bool is_coloured = log->has_colour && label[0];
 
@@ -170,7 +156,7 @@ hn_log_progress(struct hn_log *log, const char *fmt, ...)
 	format(&text, fmt, args);
 	va_end(args);
 	hn_str_puts(&line, "");
-	put_visible(&line, text.text, "");
+	hn_str_put_visible(&line, text.text, "");
 	cut(&line, terminal_columns(log->stream) - 1);
 	(void)fprintf(log->stream, ERASE_LINE "%s", line.text);
 	(void)fflush(log->stream);
@@ -194,14 +180,14 @@ hn_error_format(const struct hone_error *err, char *out, size_t n)
 {
 	struct hn_str text = {0};
 
-	put_visible(&text, err->place, "");
+	hn_str_put_visible(&text, err->place, "");
 	if (err->line > 0)
 		hn_str_printf(&text, "%s%d", err->place[0] ? ":" : "line ", err->line);
 	if (err->line > 0 && err->column > 0)
 		hn_str_printf(&text, ":%d", err->column);
 	if (text.len)
 		hn_str_puts(&text, ": ");
-	put_visible(&text, err->text[0] ? err->text : "failed without saying why", "");
+	hn_str_put_visible(&text, err->text[0] ? err->text : "failed without saying why", "");
 	(void)snprintf(out, n, "%s", text.text);
 	hn_str_fini(&text);
 }

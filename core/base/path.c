@@ -34,6 +34,29 @@ hn_path_is_file(const char *path)
 	return !stat(path, &info) && S_ISREG(info.st_mode);
 }
 
+enum hone_status
+hn_path_check_regular(const char *path, enum hone_status on_error, struct hone_error *err)
+{
+	const char *kind = "a device";
+	struct stat info;
+
+	if (stat(path, &info))
+		return errno == ENOENT
+			? HONE_OK
+			: hn_fail_errno(err, on_error, path, "cannot be reached", errno);
+	if (S_ISREG(info.st_mode))
+		return HONE_OK;
+	if (S_ISDIR(info.st_mode))
+		return hone_fail_at(err, on_error, path, 0, 0, "is a folder; name a file in it");
+	if (S_ISFIFO(info.st_mode))
+		kind = "a pipe";
+	else if (S_ISSOCK(info.st_mode))
+		kind = "a socket";
+	return hone_fail_at(err, on_error, path, 0, 0,
+		"is %s; a regular file is needed: write what it gives to a file and name that",
+		kind);
+}
+
 /* Makes each prefix that ends before a slash, then the whole.  A prefix that exists is fine
  * here: if it is no folder the next one fails with ENOTDIR. */
 enum hone_status

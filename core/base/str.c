@@ -151,6 +151,32 @@ hn_str_put_json(struct hn_str *str, const char *text, size_t n)
 	hn_str_putc(str, '"');
 }
 
+/* Controls, and the marks that turn the direction of what stands behind them. */
+static bool
+is_control(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) ||
+		(c >= 0x2066 && c <= 0x2069);
+}
+
+void
+hn_str_put_visible(struct hn_str *str, const char *text, const char *kept)
+{
+	const char *end = text + strlen(text);
+
+	while (text < end) {
+		uint32_t c = (unsigned char)*text;
+		size_t n = hn_utf8_decode(text, (size_t)(end - text), &c);
+
+		n = n ? n : 1; /* a byte that is no UTF-8 is judged by itself */
+		if (is_control(c) && !(c < 0x80 && strchr(kept, (int)c)))
+			hn_str_printf(str, "\\x%02x", (unsigned)c);
+		else
+			hn_str_add(str, text, n);
+		text += n;
+	}
+}
+
 /* Never NULL: an empty string is a NUL of its own, owned by the caller. */
 char *
 hn_str_take(struct hn_str *str)

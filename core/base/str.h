@@ -27,6 +27,10 @@ HONE_PRINTF(2, 3) void hn_str_printf(struct hn_str *str, const char *fmt, ...);
 void hn_str_put_utf8(struct hn_str *str, uint32_t code_point);
 /* Appends `text` (n bytes of UTF-8) as a JSON string with its quotes. */
 void hn_str_put_json(struct hn_str *str, const char *text, size_t n);
+/* Appends `text` with what could drive a terminal or forge a line made visible as \xNN: control
+ * characters (C0, DEL, C1) and marks of direction.  ASCII ones in `kept` pass; bytes that are no
+ * UTF-8 pass, unless a terminal takes them for C1. */
+void hn_str_put_visible(struct hn_str *str, const char *text, const char *kept);
 /* Moves the text out (never NULL) and leaves the empty string; the caller frees it. */
 char *hn_str_take(struct hn_str *str);
 

@@ -11,18 +11,40 @@
 #include <unistd.h>
 
 #include "commands/command.h"
+#include "config/host_options.h"
 
-enum { LARGE_BLOCK_BYTES = 256 << 10 };
+enum { LARGE_BLOCK_BYTES = 256 << 10, FLAGS_MAX = 64 };
 
-/* Flags that every command has. */
-static const struct hn_flag common[] = {
-	{"--set", HN_FLAG_LIST, HN_ARG(sets), "SECTION.KEY=VALUE",
-		"override a key of the configuration; may be given again"},
-	{"--plugin-dir", HN_FLAG_LIST, HN_ARG(plugin_dirs), "DIR", "look for plugins there first"},
-	{"--json", HN_FLAG_BOOL, HN_ARG(json), NULL, "print the result as one JSON document"},
-	{"--quiet", HN_FLAG_BOOL, HN_ARG(quiet), NULL, "warnings and errors only"},
-	{"--help", HN_FLAG_BOOL, HN_ARG(help), NULL, "this text"},
+/* Flags of more than one command, and what a command must take to have them (0: all have). */
+static const struct {
+	struct hn_flag flag;
+	uint32_t takes;
+} shared[] = {
+	{{"--set", HN_FLAG_LIST, HN_ARG(sets), "SECTION.KEY=VALUE",
+		 "override a key of the configuration; may be given again"},
+		HN_TAKES_CONFIG},
+	{{"--plugin-dir", HN_FLAG_LIST, HN_ARG(plugin_dirs), "DIR",
+		 "look for plugins there first; may be given again"},
+		HN_TAKES_PLUGINS},
+	{{"--json", HN_FLAG_BOOL, HN_ARG(json), NULL, "print the result as one JSON document"}, 0},
+	{{"--quiet", HN_FLAG_BOOL, HN_ARG(quiet), NULL, "warnings and errors only"}, 0},
+	{{"--help", HN_FLAG_BOOL, HN_ARG(help), NULL, "this text"}, 0},
 };
+
+const struct hn_flag *
+hn_command_flag(const struct hn_command_spec *command, size_t i)
+{
+	if (i < command->n_flags)
+		return &command->flags[i];
+	i -= command->n_flags;
+	for (size_t k = 0; k < sizeof shared / sizeof shared[0]; k++) {
+		if ((shared[k].takes & command->takes) != shared[k].takes)
+			continue;
+		if (i-- == 0)
+			return &shared[k].flag;
+	}
+	return NULL;
+}
 
 const struct hn_command_spec *const *
 hn_commands(size_t *n)
@@ -39,31 +61,38 @@ hn_commands(size_t *n)
 static const struct hn_flag *
 find_flag(const struct hn_command_spec *command, const char *name, size_t len)
 {
-	for (size_t i = 0; i < command->n_flags; i++)
-		if (strlen(command->flags[i].name) == len &&
-			strncmp(command->flags[i].name, name, len) == 0)
-			return &command->flags[i];
-	for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
-		if (strlen(common[i].name) == len && strncmp(common[i].name, name, len) == 0)
-			return &common[i];
+	const struct hn_flag *flag;
+
+	for (size_t i = 0; (flag = hn_command_flag(command, i)); i++)
+		if (strlen(flag->name) == len && strncmp(flag->name, name, len) == 0)
+			return flag;
 	return NULL;
+}
+
+/* A word of the command line for a message: cut, because it may be a megabyte. */
+static const char *
+shown(struct hn_arena *arena, const char *word)
+{
+	return hn_clip(arena, word, strlen(word));
 }
 
 static enum hone_status
 fail_flag(const struct hn_command_spec *command, const char *word, struct hone_error *err)
 {
-	const char *names[64];
-	const char *near;
+	struct hn_arena arena = {0};
+	const char *names[FLAGS_MAX], *near;
+	const char *name = hn_arena_strndup(&arena, word, strcspn(word, "="));
 	size_t n = 0;
 
-	for (size_t i = 0; i < command->n_flags && n < 56; i++)
-		names[n++] = command->flags[i].name;
-	for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
-		names[n++] = common[i].name;
-	near = hn_nearest(word, names, n);
-	return hone_fail(err, HONE_EUSAGE,
-		"hone %s has no flag '%s'%s%s%s; hone %s --help lists them", command->name, word,
-		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", command->name);
+	for (const struct hn_flag *flag; n < FLAGS_MAX && (flag = hn_command_flag(command, n)); n++)
+		names[n] = flag->name;
+	near = hn_nearest(name, names, n);
+	(void)hone_fail(err, HONE_EUSAGE,
+		"hone %s has no flag '%s'%s%s%s; hone %s --help lists them", command->name,
+		shown(&arena, name), near ? "; did you mean '" : "", near ? near : "",
+		near ? "'?" : "", command->name);
+	hn_arena_fini(&arena);
+	return HONE_EUSAGE;
 }
 
 static void
@@ -92,11 +121,16 @@ take_flag(struct hn_args *args, const struct hn_command_spec *command, int argc,
 		*(bool *)at = true;
 		return HONE_OK;
 	}
-	value = equals ? equals + 1 : *i + 1 < argc ? argv[++*i] : NULL;
-	if (!value)
-		return hone_fail(err, HONE_EUSAGE, "%s needs a value: %s %s", flag->name,
-			flag->name, flag->value);
+	value = equals ? equals + 1 : *i + 1 < argc ? argv[*i + 1] : NULL;
+	if (!value || (!equals && hn_starts_with(value, "--")))
+		return hone_fail(err, HONE_EUSAGE, "%s needs a value: %s %s%s", flag->name,
+			flag->name, flag->value,
+			value ? " (one that begins with -- is written behind a '=')" : "");
+	*i += !equals;
 	if (flag->kind == HN_FLAG_TEXT) {
+		if (*(const char **)at)
+			return hone_fail(
+				err, HONE_EUSAGE, "%s is given twice; keep one", flag->name);
 		*(const char **)at = value;
 		return HONE_OK;
 	}
@@ -106,23 +140,45 @@ take_flag(struct hn_args *args, const struct hn_command_spec *command, int argc,
 	return HONE_OK;
 }
 
+/* A word that is no flag. */
+static enum hone_status
+take_word(struct hn_args *args, const struct hn_command_spec *command, const char *word,
+	struct hone_error *err)
+{
+	struct hn_arena arena = {0};
+	enum hone_status st = HONE_OK;
+
+	if (args->path || !command->words[0])
+		st = hone_fail(err, HONE_EUSAGE, "hone %s: '%s' is one word too many",
+			command->name, shown(&arena, word));
+	else if (!word[0])
+		st = hone_fail(err, HONE_EUSAGE, "hone %s: an empty word; it takes %s",
+			command->name, command->words);
+	else
+		args->path = word;
+	hn_arena_fini(&arena);
+	return st;
+}
+
 enum hone_status
 hn_args_parse(struct hn_args *args, const struct hn_command_spec *command, int argc, char **argv,
 	struct hone_error *err)
 {
 	enum hone_status st = HONE_OK;
+	bool is_open = true; /* flags may come */
 
 	memset(args, 0, sizeof *args);
 	for (int i = 2; i < argc && !st; i++) {
-		if (hn_starts_with(argv[i], "--"))
+		if (is_open && hn_streq(argv[i], "--"))
+			is_open = false;
+		else if (is_open && hn_streq(argv[i], "-h"))
+			args->help = true;
+		else if (is_open && hn_starts_with(argv[i], "--"))
 			st = take_flag(args, command, argc, argv, &i, err);
-		else if (argv[i][0] == '-' && argv[i][1])
+		else if (is_open && argv[i][0] == '-' && argv[i][1])
 			st = fail_flag(command, argv[i], err);
-		else if (args->path || !command->words[0])
-			st = hone_fail(err, HONE_EUSAGE, "hone %s: '%s' is one word too many",
-				command->name, argv[i]);
 		else
-			args->path = argv[i];
+			st = take_word(args, command, argv[i], err);
 	}
 	if (!st && !args->help && !args->path && command->words[0] && command->words[0] != '[')
 		st = hone_fail(err, HONE_EUSAGE, "hone %s needs %s: hone %s %s", command->name,
@@ -151,15 +207,15 @@ put_flag(struct hn_str *out, const struct hn_flag *flag)
 	hn_str_printf(out, "  %-28s %s\n", left, flag->help);
 }
 
-static void
-put_help(struct hn_str *out, const struct hn_command_spec *command)
+void
+hn_command_help(const struct hn_command_spec *command, struct hn_str *out)
 {
+	const struct hn_flag *flag;
+
 	hn_str_printf(
 		out, "hone %s %s\n\n%s.\n\n", command->name, command->words, command->summary);
-	for (size_t i = 0; i < command->n_flags; i++)
-		put_flag(out, &command->flags[i]);
-	for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
-		put_flag(out, &common[i]);
+	for (size_t i = 0; (flag = hn_command_flag(command, i)); i++)
+		put_flag(out, flag);
 }
 
 static void
@@ -173,7 +229,8 @@ put_usage(struct hn_str *out)
 	for (size_t i = 0; i < n; i++)
 		hn_str_printf(out, "  hone %-10s %-20s %s\n", all[i]->name, all[i]->words,
 			all[i]->summary);
-	hn_str_puts(out, "\nhone COMMAND --help says more.\n");
+	hn_str_puts(out,
+		"\nhone COMMAND --help says more.  README.md has a configuration to begin with.\n");
 }
 
 /* ---- from argv to a command ---- */
@@ -183,6 +240,7 @@ find_command(const char *name, struct hone_error *err)
 {
 	const char *names[32];
 	const struct hn_command_spec *const *all;
+	struct hn_arena arena = {0};
 	const char *near;
 	size_t n;
 
@@ -193,8 +251,10 @@ find_command(const char *name, struct hone_error *err)
 		names[i] = all[i]->name;
 	}
 	near = hn_nearest(name, names, n);
-	(void)hone_fail(err, HONE_EUSAGE, "no command '%s'%s%s%s; hone --help lists them", name,
-		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+	(void)hone_fail(err, HONE_EUSAGE, "no command '%s'%s%s%s; hone --help lists them",
+		shown(&arena, name), near ? "; did you mean '" : "", near ? near : "",
+		near ? "'?" : "");
+	hn_arena_fini(&arena);
 	return NULL;
 }
 
@@ -209,8 +269,8 @@ exit_code(int32_t status, int32_t signal)
 		return code;
 		HONE_STATUS_LIST(EXIT_CASE)
 #undef EXIT_CASE
-	default:
-		return 1;
+	default: /* hone has no others: a plugin made it up */
+		return 6;
 	}
 }
 
@@ -256,18 +316,36 @@ hn_flag_i64(const char *text, const char *flag, int64_t otherwise, int64_t min, 
 {
 	*out = otherwise;
 	if (text && (!hn_parse_i64(text, out) || *out < min))
-		return hone_fail(err, HONE_EUSAGE, "%s '%s' is no whole number from %lld on", flag,
-			text, (long long)min);
+		return hone_fail(err, HONE_EUSAGE, "%s '%.60s' is no whole number from %lld on",
+			flag, text, (long long)min);
 	return HONE_OK;
 }
 
 enum hone_status
-hn_flag_f64(
-	const char *text, const char *flag, double otherwise, double *out, struct hone_error *err)
+hn_flag_generate(const char *text, const char *flag, const char *key, double otherwise, double *out,
+	struct hone_error *err)
 {
+	const struct hn_option_ground ground = {0}; /* numbers need none */
+	const struct hone_options *options = NULL;
+	const struct hn_config_table *tables;
+	struct hn_option_value value;
+	struct hone_option row;
+	size_t n;
+	enum hone_status st;
+
 	*out = otherwise;
-	if (text && (!hn_parse_f64(text, out) || *out < 0.0))
-		return hone_fail(err, HONE_EUSAGE, "%s '%s' is no number from 0 on", flag, text);
+	if (!text)
+		return HONE_OK;
+	tables = hn_host_tables(&n);
+	for (size_t i = 0; i < n; i++)
+		if (hn_streq(tables[i].name, "generate"))
+			options = tables[i].options;
+	row = hn_options_at(options, (uint32_t)hn_options_find(options, key));
+	row.key = flag;
+	st = hn_option_parse(&row, text, &ground, &value, err);
+	if (st)
+		return HONE_EUSAGE;
+	*out = row.type == HONE_OPTION_I64 ? (double)value.i64 : value.f64;
 	return HONE_OK;
 }
 
@@ -290,7 +368,7 @@ dispatch(int argc, char **argv, struct hn_context *context, struct hone_error *e
 	context->args = &args;
 	context->log->is_quiet = args.quiet;
 	if (!st && args.help)
-		put_help(context->out, command);
+		hn_command_help(command, context->out);
 	else if (!st)
 		st = command->run(context, err);
 	hn_args_fini(&args);
@@ -309,7 +387,7 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 		.n_builtins = n_builtins,
 		.out = &out,
 		.stream = stdout,
-		.is_colour_out = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
+		.is_terminal_out = isatty(STDOUT_FILENO)};
 	enum hone_status st;
 
 	/* A large block goes back to the system when it is freed, whatever was freed before it:
@@ -320,6 +398,7 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 	hn_log_init(&log, stderr);
 	if (getenv("NO_COLOR"))
 		log.has_colour = false;
+	context.is_colour_out = context.is_terminal_out && !getenv("NO_COLOR");
 	find_presets(presets, sizeof presets);
 	context.preset_dir = presets[0] ? presets : NULL;
 	st = dispatch(argc, argv, &context, &err);

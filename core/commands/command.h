@@ -17,7 +17,7 @@
 
 enum hn_flag_kind {
 	HN_FLAG_BOOL = 1, /* bool */
-	HN_FLAG_TEXT,     /* const char *; the last one counts */
+	HN_FLAG_TEXT,     /* const char *; once */
 	HN_FLAG_LIST,     /* struct hn_words; may be given again */
 	HN_FLAG_MANY,     /* struct hn_words; takes all words up to the next flag */
 };
@@ -46,6 +46,13 @@ struct hn_flag {
 	const char *help;
 };
 
+/* Flags that several commands share, by what these read. */
+enum hn_takes {
+	HN_TAKES_PLUGINS = 1, /* --plugin-dir */
+	HN_TAKES_CONFIG = 2,  /* --set */
+	HN_TAKES_RUN = HN_TAKES_PLUGINS | HN_TAKES_CONFIG,
+};
+
 /* What main gives to every command. */
 struct hn_context {
 	struct hn_log *log;
@@ -56,6 +63,7 @@ struct hn_context {
 	struct hn_str *out; /* the result; main writes it to stdout */
 	FILE *stream;       /* stdout, for what is shown while it comes: before `out` */
 	bool is_colour_out; /* stdout is a terminal that may have colours */
+	bool is_terminal_out;
 };
 
 struct hn_command_spec {
@@ -65,6 +73,7 @@ struct hn_command_spec {
 	const struct hn_flag *flags;
 	size_t n_flags;
 	enum hone_status (*run)(const struct hn_context *context, struct hone_error *err);
+	uint32_t takes; /* enum hn_takes */
 };
 
 extern const struct hn_command_spec hn_command_train, hn_command_eval, hn_command_generate,
@@ -74,7 +83,14 @@ extern const struct hn_command_spec hn_command_train, hn_command_eval, hn_comman
 /* All commands in the order of help; the program's whole surface. */
 const struct hn_command_spec *const *hn_commands(size_t *n);
 
-/* Parses what stands behind the command.  HONE_EUSAGE names the word and the nearest flag. */
+/* Flag `i` of a command: its own, then those it shares; NULL behind the last. */
+const struct hn_flag *hn_command_flag(const struct hn_command_spec *command, size_t i);
+
+/* Appends what `hone COMMAND --help` says. */
+void hn_command_help(const struct hn_command_spec *command, struct hn_str *out);
+
+/* Parses what stands behind the command.  Behind "--" nothing is a flag; a value that begins
+ * with "--" is written --flag=value.  HONE_EUSAGE names the word and the nearest flag. */
 enum hone_status hn_args_parse(struct hn_args *args, const struct hn_command_spec *command,
 	int argc, char **argv, struct hone_error *err);
 void hn_args_fini(struct hn_args *args);
@@ -85,11 +101,13 @@ int hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, si
 /* A request for hn_run_open made of the context. */
 struct hn_run_request hn_context_request(const struct hn_context *context);
 
-/* A flag's text as a whole number or a number; absent = `otherwise`. */
+/* A flag that says what a key of [generate] says, with that key's range; absent = `otherwise`. */
+enum hone_status hn_flag_generate(const char *text, const char *flag, const char *key,
+	double otherwise, double *out, struct hone_error *err);
+
+/* A flag's text as a whole number; absent = `otherwise`. */
 enum hone_status hn_flag_i64(const char *text, const char *flag, int64_t otherwise, int64_t min,
 	int64_t *out, struct hone_error *err);
-enum hone_status hn_flag_f64(
-	const char *text, const char *flag, double otherwise, double *out, struct hone_error *err);
 
 #define HN_ARG(member) offsetof(struct hn_args, member)
 

@@ -192,5 +192,5 @@ static const struct hn_flag flags[] = {
 	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "evaluate the base model, without the result"},
 };
 
-const struct hn_command_spec hn_command_eval = {
-	"eval", "run.ini", "evaluate a run's result on a split of its data", flags, 2, run_eval};
+const struct hn_command_spec hn_command_eval = {"eval", "run.ini",
+	"evaluate a run's result on a split of its data", flags, 2, run_eval, HN_TAKES_RUN};

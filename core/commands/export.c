@@ -31,7 +31,8 @@ put_written(const struct hn_context *context, bool is_model)
 	const char *to = context->args->to, *what = is_model ? "model" : "adapter";
 
 	if (!context->args->json) {
-		hn_str_printf(context->out, "%s: the %s, read back and compared\n", to, what);
+		hn_str_put_visible(context->out, to, "");
+		hn_str_printf(context->out, ": the %s, read back and compared\n", what);
 		return;
 	}
 	hn_str_printf(
@@ -121,5 +122,5 @@ static const struct hn_flag flags[] = {
 	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "export the base model, without the result"},
 };
 
-const struct hn_command_spec hn_command_export = {
-	"export", "run.ini", "write a run's result for other tools", flags, 4, run_export};
+const struct hn_command_spec hn_command_export = {"export", "run.ini",
+	"write a run's result for other tools", flags, 4, run_export, HN_TAKES_RUN};

@@ -293,6 +293,7 @@ read_decoding(const struct asking *a, struct hn_decoding *out, struct hone_error
 {
 	const struct hn_generate_options *options = &a->run.options.generate;
 	const struct hn_args *args = a->context->args;
+	double max_new_tokens = 0.0;
 	enum hone_status st;
 
 	*out = (struct hn_decoding){.sampling = {.top_k = options->top_k,
@@ -300,14 +301,12 @@ read_decoding(const struct asking *a, struct hn_decoding *out, struct hone_error
 					    .min_p = options->min_p,
 					    .repetition_penalty = options->repetition_penalty,
 					    .seed = (uint64_t)a->run.options.run.seed}};
-	st = hn_flag_i64(args->max_new_tokens, "--max-new-tokens", options->max_new_tokens, 1,
-		&out->max_new_tokens, err);
-	if (!st && out->max_new_tokens > 16777216)
-		st = hone_fail(err, HONE_EUSAGE, "--max-new-tokens %s is above 16777216",
-			args->max_new_tokens);
+	st = hn_flag_generate(args->max_new_tokens, "--max-new-tokens", "max_new_tokens",
+		(double)options->max_new_tokens, &max_new_tokens, err);
+	out->max_new_tokens = (int64_t)max_new_tokens;
 	return st ? st
-		  : hn_flag_f64(args->temperature, "--temperature", options->temperature,
-			    &out->sampling.temperature, err);
+		  : hn_flag_generate(args->temperature, "--temperature", "temperature",
+			    options->temperature, &out->sampling.temperature, err);
 }
 
 static enum hone_status
@@ -322,6 +321,22 @@ open_result(struct asking *a, struct hone_error *err)
 	return hn_result_open(&a->result, &a->run, &request, args->base, err);
 }
 
+/* An answer that ends because the model has no room for more is told, once for all. */
+static void
+warn_of_room(const struct asking *a, const struct hn_decoding *decoding)
+{
+	int64_t n = 0;
+
+	for (int64_t i = 0; i < a->answers.n; i++)
+		n += a->answers.asked[i].finish == HN_FINISH_LENGTH &&
+			a->answers.asked[i].n_tokens < decoding->max_new_tokens;
+	if (n)
+		hn_log_warn(a->context->log,
+			"%" PRId64 " of %" PRId64 " answers end where the model's room does, which "
+			"is %" PRId64 " tokens with the prompt",
+			n, a->answers.n, a->answers.generator.capacity.longest);
+}
+
 /* Programs and memory for these prompts, with the result in them. */
 static enum hone_status
 make_ready(struct asking *a, const struct hn_decoding *decoding, struct hone_error *err)
@@ -333,11 +348,6 @@ make_ready(struct asking *a, const struct hn_decoding *decoding, struct hone_err
 	request.without_adapters = a->result.without_adapters;
 	(void)hn_config_i64_or(
 		&a->run.model.checkpoint.config, "max_position_embeddings", 0, &limit, NULL);
-	if (limit > 0 && a->answers.longest_prompt + decoding->max_new_tokens > limit)
-		hn_log_warn(a->context->log,
-			"the model has room for %" PRId64
-			" tokens: answers end there at the latest",
-			limit);
 	hn_engine_init(&a->engine, &a->run.model, &a->run.params, a->run.devices, a->run.n_devices,
 		a->run.compute);
 	st = hn_answers_plan(
@@ -366,7 +376,11 @@ generate(struct asking *a, struct hone_error *err)
 		st = ask(a, a->prompts[i], err);
 	if (!st)
 		st = make_ready(a, &decoding, err);
-	return st ? st : hn_answers_run(&a->answers, &decoding, &sink, err);
+	if (!st)
+		st = hn_answers_run(&a->answers, &decoding, &sink, err);
+	if (!st)
+		warn_of_room(a, &decoding);
+	return st;
 }
 
 static enum hone_status
@@ -397,10 +411,12 @@ static const struct hn_flag flags[] = {
 	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "the base model, without the run's result"},
 	{"--chat", HN_FLAG_BOOL, HN_ARG(chat), NULL, "render by the chat template"},
 	{"--raw", HN_FLAG_BOOL, HN_ARG(raw), NULL, "the prompt as it stands"},
-	{"--max-new-tokens", HN_FLAG_TEXT, HN_ARG(max_new_tokens), "N", "longest answer"},
-	{"--temperature", HN_FLAG_TEXT, HN_ARG(temperature), "T", "0: always the likeliest token"},
+	{"--max-new-tokens", HN_FLAG_TEXT, HN_ARG(max_new_tokens), "N",
+		"tokens of the longest answer"},
+	{"--temperature", HN_FLAG_TEXT, HN_ARG(temperature), "T",
+		"0: always the likeliest token; other ways of drawing: hone explain generate"},
 };
 
 const struct hn_command_spec hn_command_generate = {"generate", "[run.ini]",
 	"answer prompts with a run's result, or with any model", flags,
-	sizeof flags / sizeof flags[0], run_generate};
+	sizeof flags / sizeof flags[0], run_generate, HN_TAKES_RUN};

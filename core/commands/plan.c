@@ -222,7 +222,9 @@ put_text(const struct hn_session *s, const struct plan *plan, struct hn_str *out
 		plan->trainable, plan->all, 100.0 * (double)plan->trainable / (double)plan->all,
 		plan->flops_per_token / 1e6);
 	hn_put_duration(out, plan->seconds);
-	hn_str_printf(out, " of training on this machine (%s)\n", s->run->device_info.name);
+	hn_str_puts(out, " of training on this machine (");
+	hn_str_put_visible(out, s->run->device_info.name, "");
+	hn_str_puts(out, ")\n");
 	if (s->step.train.n_fallback)
 		hn_str_printf(out, "%u of %u commands run on the reference backend: %s\n",
 			s->step.train.n_fallback, s->step.train.n_commands,
@@ -277,4 +279,4 @@ static const struct hn_flag flags[] = {
 
 const struct hn_command_spec hn_command_plan = {"plan", "run.ini",
 	"say what a run will need: memory, steps, tokens, time; show rows with what is learned",
-	flags, 2, run_plan};
+	flags, 2, run_plan, HN_TAKES_RUN};

@@ -1,5 +1,5 @@
 /*
- * simple.c - commands that only look: version, plugins, explain, inspect, check.
+ * simple.c - commands that only look: version, plugins, explain, inspect.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,7 @@ run_version(const struct hn_context *context, struct hone_error *err)
 }
 
 const struct hn_command_spec hn_command_version = {
-	"version", "", "print the version and the plugin ABI", NULL, 0, run_version};
+	"version", "", "print the version and the plugin ABI", NULL, 0, run_version, 0};
 
 /* ---- plugins ---- */
 
@@ -72,7 +72,27 @@ put_plugins_json(struct hn_str *out, const struct hn_registry *registry)
 		put_json_pair(out, "reason",
 			report->entries[i].reason ? report->entries[i].reason : "", "}");
 	}
+	hn_str_puts(out, "], \"remarks\": [");
+	for (size_t i = 0, n = 0; i < report->n; i++) {
+		if (report->entries[i].state != HN_PLUGIN_LOADED || !report->entries[i].reason)
+			continue;
+		hn_str_puts(out, n++ ? ", {" : "{");
+		put_json_pair(
+			out, "path", report->entries[i].path ? report->entries[i].path : "", ", ");
+		put_json_pair(out, "remark", report->entries[i].reason, "}");
+	}
 	hn_str_puts(out, "]}\n");
+}
+
+/* "refused: path: reason", or what is odd about a file that was loaded all the same. */
+static void
+put_entry(struct hn_str *out, const char *word, const struct hn_loader_entry *entry)
+{
+	hn_str_puts(out, word);
+	hn_str_put_visible(out, entry->path ? entry->path : "", "");
+	hn_str_puts(out, ": ");
+	hn_str_put_visible(out, entry->reason ? entry->reason : "", "");
+	hn_str_putc(out, '\n');
 }
 
 static void
@@ -87,9 +107,9 @@ put_plugins_text(struct hn_str *out, const struct hn_registry *registry)
 			found->factory->summary ? found->factory->summary : "");
 	for (size_t i = 0; i < report->n; i++)
 		if (report->entries[i].state == HN_PLUGIN_REFUSED)
-			hn_str_printf(out, "refused: %s: %s\n",
-				report->entries[i].path ? report->entries[i].path : "",
-				report->entries[i].reason ? report->entries[i].reason : "");
+			put_entry(out, "refused: ", &report->entries[i]);
+		else if (report->entries[i].state == HN_PLUGIN_LOADED && report->entries[i].reason)
+			put_entry(out, "remark: ", &report->entries[i]);
 }
 
 static enum hone_status
@@ -108,7 +128,8 @@ run_plugins(const struct hn_context *context, struct hone_error *err)
 }
 
 const struct hn_command_spec hn_command_plugins = {"plugins", "",
-	"list what was loaded, by role, and what was refused and why", NULL, 0, run_plugins};
+	"list what was loaded, by role, and what was refused and why", NULL, 0, run_plugins,
+	HN_TAKES_PLUGINS};
 
 /* ---- explain ---- */
 
@@ -122,7 +143,7 @@ run_explain(const struct hn_context *context, struct hone_error *err)
 	enum hone_status st = hn_run_open_registry(&run, &request, err);
 
 	if (!st) {
-		tables = hn_registry_tables(run.registry, &n);
+		tables = hn_registry_explained(run.registry, &n);
 		st = context->args->json
 			? hn_explain_json(tables, n, context->args->path, context->out, err)
 			: hn_explain(tables, n, context->args->path, context->out, err);
@@ -131,8 +152,9 @@ run_explain(const struct hn_context *context, struct hone_error *err)
 	return st;
 }
 
-const struct hn_command_spec hn_command_explain = {"explain", "NAME[.KEY]",
-	"explain a section of the configuration, or one of its keys", NULL, 0, run_explain};
+const struct hn_command_spec hn_command_explain = {"explain", "[NAME[.KEY]]",
+	"explain a section of the configuration, a key of it or a plugin; list them without a name",
+	NULL, 0, run_explain, HN_TAKES_PLUGINS};
 
 /* ---- inspect ---- */
 
@@ -151,61 +173,4 @@ run_inspect(const struct hn_context *context, struct hone_error *err)
 }
 
 const struct hn_command_spec hn_command_inspect = {"inspect", "FILE_OR_FOLDER",
-	"show format, metadata and tensors of a model file", NULL, 0, run_inspect};
-
-/* ---- check ---- */
-
-/* The files that the run will read; their rows are read by plan and train. */
-static enum hone_status
-check_files(const struct hn_run *run, struct hone_error *err)
-{
-	const struct hn_data_options *data = &run->options.data;
-	const char *const paths[] = {data->train, data->validation, data->test};
-	static const char *const keys[] = {"train", "validation", "test"};
-
-	for (int i = 0; i < 3; i++)
-		if (paths[i] && !hn_path_is_file(paths[i]))
-			return hone_fail_at(err, HONE_EDATA, paths[i], 0, 0,
-				"there is no such file; [data] %s names it", keys[i]);
-	return HONE_OK;
-}
-
-static void
-put_checked(const struct hn_context *context)
-{
-	const char *path = context->args->path;
-
-	if (!context->args->json) {
-		hn_str_printf(context->out,
-			"%s: all keys are known and valid, the model fits, the data are there\n",
-			path);
-		return;
-	}
-	hn_str_puts(context->out, "{\"schema\": \"hone.check/1\", \"path\": ");
-	hn_str_put_json(context->out, path, strlen(path));
-	hn_str_puts(context->out, ", \"valid\": true}\n");
-}
-
-static enum hone_status
-run_check(const struct hn_context *context, struct hone_error *err)
-{
-	const struct hn_run_request request = hn_context_request(context);
-	struct hn_run run;
-	enum hone_status st = hn_run_open(&run, &request, err);
-
-	if (!st && context->args->show_origin)
-		hn_config_print(run.config, true, context->out);
-	else if (!st && !(st = check_files(&run, err)))
-		put_checked(context);
-	hn_run_close(&run);
-	return st;
-}
-
-static const struct hn_flag check_flags[] = {
-	{"--show-origin", HN_FLAG_BOOL, HN_ARG(show_origin), NULL,
-		"print the resolved configuration, each value with where it comes from"},
-};
-
-const struct hn_command_spec hn_command_check = {"check", "run.ini",
-	"check a configuration against plugins and model, without computing", check_flags, 1,
-	run_check};
+	"show format, metadata and tensors of a model file", NULL, 0, run_inspect, 0};

@@ -92,6 +92,22 @@ feed_file(struct hn_bpe_trainer *trainer, const char *path, struct hone_error *e
 	return st;
 }
 
+static void
+put_written(const struct hn_context *context, int n)
+{
+	const char *to = context->args->to;
+	struct hn_str *out = context->out;
+
+	if (!context->args->json) {
+		hn_str_put_visible(out, to, "");
+		hn_str_printf(out, ": %d tokens\n", n);
+		return;
+	}
+	hn_str_puts(out, "{\"schema\": \"hone.tokenizer/1\", \"path\": ");
+	hn_str_put_json(out, to, strlen(to));
+	hn_str_printf(out, ", \"num_tokens\": %d}\n", n);
+}
+
 static enum hone_status
 train(const struct hn_context *context, int64_t vocab_size, struct hone_error *err)
 {
@@ -118,8 +134,7 @@ train(const struct hn_context *context, int64_t vocab_size, struct hone_error *e
 	if (!st)
 		st = hn_tokenizer_write(tokenizer, args->to, err);
 	if (!st)
-		hn_str_printf(context->out, "%s: %d tokens\n", args->to,
-			(int)hn_tokenizer_vocab_size(tokenizer));
+		put_written(context, (int)hn_tokenizer_vocab_size(tokenizer));
 	hn_tokenizer_destroy(tokenizer);
 	hn_bpe_trainer_destroy(trainer);
 	return st;
@@ -150,4 +165,4 @@ static const struct hn_flag flags[] = {
 };
 
 const struct hn_command_spec hn_command_tokenizer = {
-	"tokenizer", "", "learn a byte-level BPE tokenizer from text", flags, 3, run_tokenizer};
+	"tokenizer", "", "learn a byte-level BPE tokenizer from text", flags, 3, run_tokenizer, 0};

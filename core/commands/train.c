@@ -30,5 +30,5 @@ static const struct hn_flag flags[] = {
 		"start anew; an older run folder is renamed, not removed"},
 };
 
-const struct hn_command_spec hn_command_train = {
-	"train", "run.ini", "train; the same command again goes on", flags, 1, run_train};
+const struct hn_command_spec hn_command_train = {"train", "run.ini",
+	"train; the same command again goes on", flags, 1, run_train, HN_TAKES_RUN};

@@ -51,6 +51,7 @@ struct hn_config_table {
 	const struct hone_options *options; /* NULL: a section without keys */
 	const char *role; /* the key of [run] that names it ("adapter"), NULL: the host's own */
 	const char *help; /* one line for `hone explain`, or NULL */
+	const char *kind; /* NULL: a section; else what it is that has none: "storage" */
 	bool has_instances;
 	const struct hn_config_answer *answers;
 	size_t n_answers;

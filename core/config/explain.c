@@ -104,8 +104,12 @@ explain_option(const char *section, const struct hone_option *option, struct hn_
 static void
 explain_table(const struct hn_config_table *table, struct hn_str *out)
 {
-	hn_str_printf(out, "[%s]%s%s%s\n", table->name, table->has_instances ? " [" : "",
-		table->has_instances ? table->name : "", table->has_instances ? ".name]" : "");
+	if (table->kind)
+		hn_str_printf(out, "%s (%s)\n", table->name, table->kind);
+	else
+		hn_str_printf(out, "[%s]%s%s%s\n", table->name, table->has_instances ? " [" : "",
+			table->has_instances ? table->name : "",
+			table->has_instances ? ".name]" : "");
 	if (table->help)
 		hn_str_printf(out, "  %s\n", table->help);
 	if (table->role)
@@ -176,8 +180,9 @@ hn_explain(const struct hn_config_table *tables, size_t n_tables, const char *na
 	size_t n;
 
 	for (size_t i = 0; i < n_tables && !name; i++)
-		hn_str_printf(
-			out, "%-16s %s\n", tables[i].name, tables[i].help ? tables[i].help : "");
+		hn_str_printf(out, "%-16s %s%s%s\n", tables[i].name,
+			tables[i].kind ? tables[i].kind : "", tables[i].kind ? ": " : "",
+			tables[i].help ? tables[i].help : "");
 	if (!name)
 		return HONE_OK;
 	/* A section, then its key, then a key of any section. */
@@ -306,33 +311,66 @@ json_default(const struct hone_option *option, struct hn_str *out)
 	hn_arena_fini(&arena);
 }
 
-/* One section as an object that allows no other keys. */
-static void
-json_table(const struct hn_config_table *table, struct hn_str *out)
+/* Whether row `i` belongs to what was asked for: a key, by any of its names, or all. */
+static bool
+is_asked(const struct hn_config_table *table, const char *key, uint32_t i)
 {
-	size_t n_required = 0;
+	return !key || hn_options_find(table->options, key) == (int64_t)i;
+}
+
+/* Other names that are read as this one. */
+static void
+json_aliases(const struct hone_option *option, struct hn_str *out)
+{
+	struct hn_arena arena = {0};
+	const char **words;
+	size_t n = 0;
+
+	words = hn_words_split(option->aliases, &arena, &n);
+	for (size_t i = 0; i < n; i++) {
+		hn_str_puts(out, i ? "," : ",\"aliases\":[");
+		put_json(out, words[i]);
+	}
+	hn_str_puts(out, n ? "]" : "");
+	hn_arena_fini(&arena);
+}
+
+static void
+json_option(const struct hone_option *option, struct hn_str *out)
+{
+	put_json(out, option->key);
+	hn_str_puts(out, ":{");
+	json_type(option, out);
+	json_range(option, out);
+	json_default(option, out);
+	json_aliases(option, out);
+	hn_str_puts(out, ",\"description\":");
+	put_json(out, option->help ? option->help : "");
+	hn_str_putc(out, '}');
+}
+
+/* One section as an object that allows no other keys; with `key`, that one alone. */
+static void
+json_table(const struct hn_config_table *table, const char *key, struct hn_str *out)
+{
+	size_t n = 0, n_required = 0;
 
 	hn_str_puts(out, "{\"type\":\"object\",\"description\":");
 	put_json(out, table->help ? table->help : table->name);
-	hn_str_puts(out, ",\"additionalProperties\":false,\"properties\":{");
+	hn_str_printf(out, ",\"additionalProperties\":%s,\"properties\":{", key ? "true" : "false");
 	for (uint32_t i = 0; i < rows_of(table); i++) {
 		struct hone_option option = hn_options_at(table->options, i);
 
-		hn_str_puts(out, i ? "," : "");
-		put_json(out, option.key);
-		hn_str_puts(out, ":{");
-		json_type(&option, out);
-		json_range(&option, out);
-		json_default(&option, out);
-		hn_str_puts(out, ",\"description\":");
-		put_json(out, option.help ? option.help : "");
-		hn_str_putc(out, '}');
+		if (!is_asked(table, key, i))
+			continue;
+		hn_str_puts(out, n++ ? "," : "");
+		json_option(&option, out);
 	}
 	hn_str_puts(out, "},\"required\":[");
 	for (uint32_t i = 0; i < rows_of(table); i++) {
 		struct hone_option option = hn_options_at(table->options, i);
 
-		if (option.flags & HONE_OPTION_REQUIRED) {
+		if (option.flags & HONE_OPTION_REQUIRED && is_asked(table, key, i)) {
 			hn_str_puts(out, n_required++ ? "," : "");
 			put_json(out, option.key);
 		}
@@ -340,36 +378,122 @@ json_table(const struct hn_config_table *table, struct hn_str *out)
 	hn_str_puts(out, "]}");
 }
 
+/* What of the tables is asked for: all, one table, or a key of one or of all. */
+struct asked {
+	const struct hn_config_table *tables, *table; /* NULL: all of them */
+	size_t n_tables;
+	const char *key; /* NULL: all keys */
+};
+
+static bool
+has_table(const struct asked *asked, const struct hn_config_table *table)
+{
+	if (asked->table && asked->table != table)
+		return false;
+	return !asked->key || (table->options && hn_options_find(table->options, asked->key) >= 0);
+}
+
+/* The members of the document; how many there were. */
+static size_t
+json_sections(const struct asked *asked, struct hn_str *out)
+{
+	size_t n = 0, n_patterns = 0;
+
+	hn_str_puts(out, "\"properties\":{");
+	for (size_t i = 0; i < asked->n_tables; i++) {
+		if (asked->tables[i].kind || !has_table(asked, &asked->tables[i]))
+			continue;
+		hn_str_puts(out, n++ ? "," : "");
+		put_json(out, asked->tables[i].name);
+		hn_str_putc(out, ':');
+		json_table(&asked->tables[i], asked->key, out);
+	}
+	hn_str_puts(out, "},\"patternProperties\":{");
+	for (size_t i = 0; i < asked->n_tables; i++) {
+		const struct hn_config_table *table = &asked->tables[i];
+
+		if (!table->has_instances || !has_table(asked, table))
+			continue;
+		hn_str_printf(out, "%s\"^%s[.]\":{\"$ref\":\"#/properties/%s\"}",
+			n_patterns++ ? "," : "", table->name, table->name);
+	}
+	hn_str_puts(out, "}");
+	return n;
+}
+
+/* Plugins and what else has a name and no section. */
+static size_t
+json_plugins(const struct asked *asked, struct hn_str *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < asked->n_tables && !asked->key; i++) {
+		const struct hn_config_table *table = &asked->tables[i];
+
+		if (!table->kind || !has_table(asked, table))
+			continue;
+		hn_str_puts(out, n++ ? ",{\"name\":" : ",\"plugins\":[{\"name\":");
+		put_json(out, table->name);
+		hn_str_puts(out, ",\"kind\":");
+		put_json(out, table->kind);
+		hn_str_puts(out, ",\"description\":");
+		put_json(out, table->help ? table->help : "");
+		hn_str_putc(out, '}');
+	}
+	hn_str_puts(out, n ? "]" : "");
+	return n;
+}
+
+/* Keys that are answered in words. */
+static size_t
+json_answers(const struct asked *asked, struct hn_str *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < asked->n_tables && asked->key; i++) {
+		const struct hn_config_table *table = &asked->tables[i];
+
+		for (size_t a = 0; a < table->n_answers; a++) {
+			if ((asked->table && asked->table != table) ||
+				!hn_streq(table->answers[a].key, asked->key))
+				continue;
+			hn_str_printf(out, "%s", n++ ? "," : ",\"answers\":{");
+			put_json(out, asked->key);
+			hn_str_putc(out, ':');
+			put_json(out, table->answers[a].text);
+		}
+	}
+	hn_str_puts(out, n ? "}" : "");
+	return n;
+}
+
 enum hone_status
-hn_explain_json(const struct hn_config_table *tables, size_t n_tables, const char *section,
+hn_explain_json(const struct hn_config_table *tables, size_t n_tables, const char *name,
 	struct hn_str *out, struct hone_error *err)
 {
-	const struct hn_config_table *table = NULL;
+	const size_t dot = name ? strcspn(name, ".") : 0, from = out->len;
+	struct asked asked = {.tables = tables, .n_tables = n_tables};
+	size_t n;
 
-	if (section) {
-		table = find_table(tables, n_tables, section, strlen(section));
-		if (!table)
-			return refuse_name(tables, n_tables, section, err);
-	}
+	/* The same order as in text: a section, its key, a key of any section. */
+	asked.table = name ? find_table(tables, n_tables, name, dot) : NULL;
+	if (name && asked.table && name[dot])
+		asked.key = name + dot + 1;
+	else if (name && !asked.table)
+		asked.key = name;
 	hn_str_puts(out,
 		"{\"schema\":\"hone.options/1\","
 		"\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
-		"\"type\":\"object\",\"properties\":{");
-	for (size_t i = 0; i < n_tables; i++) {
-		if (table && table != &tables[i])
-			continue;
-		hn_str_puts(out, i && !table ? "," : "");
-		put_json(out, tables[i].name);
-		hn_str_putc(out, ':');
-		json_table(&tables[i], out);
+		"\"type\":\"object\",");
+	n = json_sections(&asked, out);
+	n += json_plugins(&asked, out);
+	n += json_answers(&asked, out);
+	if (n == 0) {
+		out->len = from;
+		out->text[from] = '\0';
+		return asked.table && asked.key ? refuse_name(asked.table, 1, asked.key, err)
+						: refuse_name(tables, n_tables, name, err);
 	}
-	hn_str_puts(out, "},\"patternProperties\":{");
-	for (size_t i = 0, n = 0; i < n_tables; i++) {
-		if ((table && table != &tables[i]) || !tables[i].has_instances)
-			continue;
-		hn_str_printf(out, "%s\"^%s[.]\":{\"$ref\":\"#/properties/%s\"}", n++ ? "," : "",
-			tables[i].name, tables[i].name);
-	}
-	hn_str_puts(out, "},\"additionalProperties\":false}\n");
+	hn_str_printf(out, ",\"additionalProperties\":%s}\n", asked.key ? "true" : "false");
 	return HONE_OK;
 }

@@ -500,7 +500,8 @@ hn_ini_parse(struct hn_ini *ini, const char *path, const char *text, size_t n,
 	hn_table_fini(&source.sections);
 }
 
-/* Only a regular file is a configuration: a folder reads as empty, a pipe may never end. */
+/* Only a regular file in a folder of files is a configuration: a folder reads as empty, a pipe
+ * may never end, and paths in what comes by a descriptor would start from /dev. */
 static enum hone_status
 check_kind(const char *path, struct hone_error *err)
 {
@@ -511,8 +512,13 @@ check_kind(const char *path, struct hone_error *err)
 	if (S_ISDIR(info.st_mode))
 		return hone_fail_at(
 			err, HONE_ECONFIG, path, 0, 0, "is a folder; give the INI file inside it");
+	if (hn_streq(path, "/dev/stdin") || hn_starts_with(path, "/dev/fd/") ||
+		hn_starts_with(path, "/proc/"))
+		return hone_fail_at(err, HONE_ECONFIG, path, 0, 0,
+			"is no place for a configuration, whose relative paths start from its "
+			"folder; save it as a file and name that");
 	if (!S_ISREG(info.st_mode))
-		return hone_fail_at(err, HONE_ECONFIG, path, 0, 0, "is not a regular file");
+		return hn_path_check_regular(path, HONE_ECONFIG, err);
 	if (info.st_size > (off_t)HN_INI_FILE_MAX)
 		return hone_fail_at(err, HONE_ECONFIG, path, 0, 0,
 			"is %" PRId64 " bytes long; a configuration has at most %u",

@@ -9,6 +9,7 @@
  */
 #include "config/option.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -229,8 +230,35 @@ guess_exponent(const struct hone_option *option, const char *decimal, char *out,
 		return;
 	(void)snprintf(flipped, sizeof flipped, "%.*se-%s", (int)(e - decimal), decimal,
 		e[1] == '+' ? e + 2 : e + 1);
-	if (strlen(flipped) < 32 && hn_parse_f64(flipped, &value) && is_in_range(option, value))
+	if (strlen(flipped) < 32 && hn_parse_f64(flipped, &value) && is_in_range(option, value) &&
+		value >= 1e-12)
 		(void)snprintf(out, size, "; did you mean %s?", flipped);
+}
+
+/* What computes has single precision.  A number that it takes for 0, for infinity, or for the
+ * bound that it must keep away from (adam_beta2 = 0.999999999 is 1) would give a run that goes
+ * wrong without a word of this key. */
+static enum hone_status
+check_single(
+	const struct hone_option *option, const char *text, double value, struct hone_error *err)
+{
+	const float single = fabs(value) <= (double)FLT_MAX ? (float)value : INFINITY;
+
+	if (value != 0 && fabsf(single) < FLT_MIN)
+		return refuse(option, text, err,
+			"is 0 in single precision; %smust be at least 1.2e-38",
+			has_range(option) && option->min == 0 &&
+					option->flags & HONE_OPTION_OPEN_MIN
+				? ""
+				: "if not 0, ");
+	if (isinf(single))
+		return refuse(option, text, err, "is above 3.4e38, the largest f32");
+	if (has_range(option) &&
+		((option->flags & HONE_OPTION_OPEN_MIN && (double)single <= option->min) ||
+			(option->flags & HONE_OPTION_OPEN_MAX && (double)single >= option->max)))
+		return refuse(option, text, err, "is %.9g in single precision; keep farther away",
+			(double)single);
+	return HONE_OK;
 }
 
 /* A decimal number, or one with '%' behind it.  10% becomes the text "10e-2" and not a
@@ -260,7 +288,7 @@ parse_f64(const struct hone_option *option, const char *text, struct hn_option_v
 	}
 	if (out->f64 == 0)
 		out->f64 = 0; /* never -0 */
-	return HONE_OK;
+	return check_single(option, text, out->f64, err);
 }
 
 /* Factor of "", "B", "K", "KiB", "KB" ...; 0 for anything else. */

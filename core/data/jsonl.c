@@ -47,6 +47,34 @@ check_magic(const char *path, const uint8_t *bytes, uint64_t size, struct hone_e
 	return HONE_OK;
 }
 
+/* Tables and plain text have no bytes of their own: what their names say counts, unless the
+ * content is JSON all the same. */
+static enum hone_status
+check_name(const char *path, const uint8_t *bytes, uint64_t size, struct hone_error *err)
+{
+	static const struct {
+		const char *suffix, *what;
+	} kinds[] = {
+		{".csv", "a table; 'mlr --icsv --ojsonl cat' makes them of it"},
+		{".tsv", "a table; 'mlr --itsv --ojsonl cat' makes them of it"},
+		{".txt",
+			"plain text; \"jq -cR '{text: .}'\" makes a row of each line, \"jq -cRs "
+			"'{text: .}'\" one of the whole"},
+		{".md", "plain text; \"jq -cRs '{text: .}'\" makes a row of it"},
+	};
+	uint64_t at = size >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+
+	while (at < size && (bytes[at] <= ' '))
+		at++;
+	if (at < size && (bytes[at] == '{' || bytes[at] == '['))
+		return HONE_OK;
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+		if (hn_ends_with(path, kinds[i].suffix))
+			return hone_fail_at(err, HONE_EDATA, path, 0, 0,
+				"rows are JSON objects, one a line, and this is %s", kinds[i].what);
+	return HONE_OK;
+}
+
 static bool
 is_blank(const uint8_t *text, uint64_t n)
 {
@@ -108,9 +136,13 @@ hn_jsonl_open(struct hn_jsonl *file, const char *path, struct hone_error *err)
 
 	memset(file, 0, sizeof *file);
 	file->path = hn_strdup(path);
-	st = hn_map_open(&file->map, path, HONE_EDATA, err);
+	st = hn_path_check_regular(path, HONE_EDATA, err);
+	if (!st)
+		st = hn_map_open(&file->map, path, HONE_EDATA, err);
 	if (!st)
 		st = check_magic(path, file->map.bytes, file->map.size, err);
+	if (!st)
+		st = check_name(path, file->map.bytes, file->map.size, err);
 	if (!st)
 		st = find_rows(file, err);
 	if (st)

@@ -87,8 +87,9 @@ put_example(struct shown *s, const struct hn_dataset *data, int64_t example, str
 	if (s->learned && n_learned != n)
 		s->learned = NULL;
 	hn_str_puts(s->out, s->has_colour ? DIM : "");
-	hn_str_printf(s->out, "%s:%" PRId64 ": %" PRId64 " tokens, %" PRId64 " learned",
-		data->file.path, hn_dataset_line(data, example), e->n_rows, e->n_learned);
+	hn_str_put_visible(s->out, data->file.path, "");
+	hn_str_printf(s->out, ":%" PRId64 ": %" PRId64 " tokens, %" PRId64 " learned",
+		hn_dataset_line(data, example), e->n_rows, e->n_learned);
 	hn_str_puts(s->out, s->has_colour ? RESET "\n" : "\n");
 	if (!s->ids) {
 		hn_str_puts(s->out, "(the objective keeps no plain tokens)\n");

@@ -1,6 +1,7 @@
 /*
  * schema.c - rows to samples: a text, a pair, or a list of messages.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -85,12 +86,72 @@ list_keys(const json_t *row, char *out, size_t n)
 	hn_str_fini(&text);
 }
 
+/* The key of the row that is nearest to `key`, for one that is missing; NULL when none is. */
+static const char *
+nearest_key(const json_t *row, const char *key)
+{
+	const char **keys = hn_alloc((json_object_size(row) + 1) * sizeof *keys), *name, *near;
+	json_t *value;
+	size_t n = 0;
+
+	json_object_foreach((json_t *)(uintptr_t)row, name, value)
+	{
+		keys[n++] = name;
+	}
+	near = hn_nearest(key, keys, n);
+	free(keys);
+	return near;
+}
+
+/* Appends what is misspelt if the row was meant as this schema: "'promt' is 'prompt' (prompt +
+ * completion)".  A key that is neither there nor near says that it was not. */
+static void
+put_misspelt(const json_t *row, const struct schema *schema, struct hn_str *out)
+{
+	struct hn_str keys = {0}, found = {0};
+	bool is_near = true;
+
+	for (size_t i = 0; i < 3 && schema->keys[i]; i++) {
+		const char *near = json_object_get(row, schema->keys[i])
+			? schema->keys[i]
+			: nearest_key(row, schema->keys[i]);
+
+		is_near = is_near && near;
+		hn_str_printf(&keys, "%s%s", i ? " + " : "", schema->keys[i]);
+		if (near && !hn_streq(near, schema->keys[i]))
+			hn_str_printf(&found, "%s'%s' for '%.40s'", found.len ? " and " : "",
+				schema->keys[i], near);
+	}
+	if (is_near && found.len)
+		hn_str_printf(
+			out, "; did you mean %s (%s: %s)?", found.text, schema->name, keys.text);
+	hn_str_fini(&keys);
+	hn_str_fini(&found);
+}
+
+static enum hone_status
+fail_unknown(const json_t *row, const struct hn_place *place, struct hone_error *err)
+{
+	struct hn_str near = {0};
+	char keys[160];
+
+	for (int i = HN_SCHEMA_AUTO + 1; i < HN_SCHEMA_COUNT; i++)
+		put_misspelt(row, &schemas[i], &near);
+	list_keys(row, keys, near.len ? sizeof keys / 2 : sizeof keys);
+	(void)hone_fail_at(err, HONE_EDATA, place->file, place->line, 0,
+		"this row has the keys %s%s", keys,
+		near.len ? near.text
+			 : "; known are text, prompt + completion, messages, instruction + "
+			   "output (alpaca) and conversations (sharegpt)");
+	hn_str_fini(&near);
+	return hn_data_clean(HONE_EDATA, err);
+}
+
 enum hone_status
 hn_schema_detect(const json_t *row, const struct hn_place *place, enum hn_schema *out,
 	struct hone_error *err)
 {
 	int first = HN_SCHEMA_AUTO;
-	char keys[160];
 
 	for (int i = HN_SCHEMA_AUTO + 1; i < HN_SCHEMA_COUNT; i++) {
 		if (!has_keys(row, &schemas[i]))
@@ -102,15 +163,7 @@ hn_schema_detect(const json_t *row, const struct hn_place *place, enum hn_schema
 		first = i;
 	}
 	*out = (enum hn_schema)first;
-	if (first)
-		return HONE_OK;
-	list_keys(row, keys, sizeof keys);
-	return hn_data_clean(
-		hone_fail_at(err, HONE_EDATA, place->file, place->line, 0,
-			"this row has the keys %s; known are text, prompt + completion, messages, "
-			"instruction + output (alpaca) and conversations (sharegpt)",
-			keys),
-		err);
+	return first ? HONE_OK : fail_unknown(row, place, err);
 }
 
 /* ---- reading ---- */
@@ -155,12 +208,25 @@ refuse_row_fields(const struct reader *r)
 	return HONE_OK;
 }
 
+/* A key that other rows have, or that [data] schema promises. */
+static enum hone_status
+fail_missing(const struct reader *r, const char *key)
+{
+	const char *near = nearest_key(r->row, key);
+
+	return FAIL(r, "'%s' is missing; %s%.40s%s", key,
+		near ? "did you mean it by '" : "a text is needed", near ? near : "",
+		near ? "'?" : "");
+}
+
 /* A required text; `is_full`: it must not be empty. */
 static enum hone_status
 read_text(const struct reader *r, const char *key, bool is_full, const char **out)
 {
 	const json_t *value = json_object_get(r->row, key);
 
+	if (!value)
+		return fail_missing(r, key);
 	if (!json_is_string(value))
 		return FAIL(r, "'%s' is %s; a text is needed", key, type_name(value));
 	if (is_full && json_string_length(value) == 0)

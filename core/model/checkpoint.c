@@ -91,6 +91,9 @@ hn_tensors_open(struct hn_tensor_file *file, const char *path, struct hone_error
 		st = hn_safetensors_open_folder(file, path, err);
 		return st == HONE_ENOTFOUND ? fail_folder(path, "safetensors file", err) : st;
 	}
+	st = hn_path_check_regular(path, HONE_EMODEL, err);
+	if (st)
+		return st;
 	if (!hn_path_is_file(path))
 		return hone_fail_at(
 			err, HONE_EMODEL, path, 0, 0, "there is no such file or folder");
@@ -133,10 +136,10 @@ open_folder(struct hn_checkpoint *made, struct hone_error *err)
 	char *path = hn_path_join(made->path, "config.json");
 	enum hone_status st;
 
-	if (hn_path_is_file(path))
-		st = hn_model_config_open(&made->config, path, err);
-	else
-		st = fail_folder(made->path, "config.json", err);
+	st = hn_path_check_regular(path, HONE_EMODEL, err);
+	if (!st)
+		st = hn_path_is_file(path) ? hn_model_config_open(&made->config, path, err)
+					   : fail_folder(made->path, "config.json", err);
 	free(path);
 	if (!st)
 		st = hn_tensors_open(&made->tensors, made->path, err);
@@ -168,7 +171,7 @@ hn_checkpoint_open(struct hn_checkpoint *checkpoint, const char *path, struct ho
 		st = open_folder(&made, err);
 	else if (hn_path_is_file(path))
 		st = open_file(&made, err);
-	else
+	else if (!(st = hn_path_check_regular(path, HONE_EMODEL, err)))
 		st = hone_fail_at(err, HONE_EMODEL, path, 0, 0, "there is no such file or folder");
 	if (st)
 		hn_checkpoint_close(&made);

@@ -104,9 +104,11 @@ enum hone_status
 hn_model_config_open(struct hn_model_config *config, const char *path, struct hone_error *err)
 {
 	char *text = NULL;
-	size_t n;
-	enum hone_status st = hn_file_read(path, CONFIG_BYTES_MAX, HONE_EMODEL, &text, &n, err);
+	size_t n = 0;
+	enum hone_status st = hn_path_check_regular(path, HONE_EMODEL, err);
 
+	if (!st)
+		st = hn_file_read(path, CONFIG_BYTES_MAX, HONE_EMODEL, &text, &n, err);
 	if (!st)
 		st = hn_refuse_foreign((const uint8_t *)text, n, path, err);
 	if (!st)

@@ -254,8 +254,8 @@ hn_inspect_text(const struct hn_tensor_file *file, const char *config_text, stru
 {
 	size_t width = 0;
 
-	hn_str_printf(
-		out, "%s: %s", file->path, file->format == HN_FILE_GGUF ? "GGUF" : "safetensors");
+	hn_str_put_visible(out, file->path, "");
+	hn_str_printf(out, ": %s", file->format == HN_FILE_GGUF ? "GGUF" : "safetensors");
 	if (file->format == HN_FILE_GGUF)
 		hn_str_printf(out, " version %u", file->version);
 	hn_str_printf(out, "\n%zu tensors (", file->n_tensors);

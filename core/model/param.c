@@ -98,15 +98,24 @@ hn_params_collect(struct hn_params *params, const struct hn_model *model, const 
 {
 	const struct hone_adapter_vt *vt = factory->vt;
 	struct sink sink = {{&params_vt}, params, instance, instance_idx};
+	struct hone_error why = {0}; /* a plugin may fail without a word */
 	enum hone_status st;
 
 	if (!vt->declare)
 		return HONE_OK;
-	st = vt->declare(self, NULL, &sink.base, err);
+	st = vt->declare(self, NULL, &sink.base, &why);
 	for (uint32_t i = 0; i < model->n_sites && !st; i++)
-		st = vt->declare(self, &model->sites[i].pub, &sink.base, err);
-	if (st)
-		hone_error_while(err, "%s declares its parameters", instance);
+		st = vt->declare(self, &model->sites[i].pub, &sink.base, &why);
+	if (!st)
+		return HONE_OK;
+	if (!why.text[0])
+		(void)hone_fail(&why, st,
+			"the plugin failed with status %d and no word; report it to "
+			"its author",
+			(int)st);
+	hone_error_while(&why, "%s declares its parameters", instance);
+	if (err)
+		*err = why;
 	return st;
 }
 

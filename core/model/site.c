@@ -8,6 +8,7 @@
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <fnmatch.h>
+#include <float.h>
 #include <math.h>
 #include <pcre2.h>
 #include <stdlib.h>
@@ -200,6 +201,10 @@ hn_site_map_resolve(struct hn_model *model, const char *text, const struct hone_
 		if (!colon || !hn_parse_f64(colon + 1 + strspn(colon + 1, " "), &number.value))
 			return hone_fail(err, HONE_ECONFIG,
 				"'%s' is not 'pattern: number' (for example q_proj: 16)", item);
+		if (number.value != 0 &&
+			(fabs(number.value) < (double)FLT_MIN || fabs(number.value) > (double)FLT_MAX))
+			return hone_fail(err, HONE_ECONFIG,
+				"'%s': the number is 0 or infinite in single precision", item);
 		while (end > item && end[-1] == ' ')
 			end--;
 		*end = '\0';

@@ -107,7 +107,9 @@ hn_tensor_file_map(
 	struct hn_map map = {0};
 	enum hone_status st;
 
-	st = hn_map_open(&map, path, HONE_EMODEL, err);
+	st = hn_path_check_regular(path, HONE_EMODEL, err);
+	if (!st)
+		st = hn_map_open(&map, path, HONE_EMODEL, err);
 	if (st)
 		return st;
 	st = hn_refuse_foreign(map.bytes, map.size, path, err);

@@ -9,6 +9,7 @@
 
 #include "registry/fpstate.h"
 #include "registry/registry.h"
+#include "registry/sigstate.h"
 
 /* Every key at its default, for instances without a configuration. */
 static enum hone_status
@@ -61,17 +62,32 @@ read_values(
 	return st;
 }
 
-/* Runs init and create with the floating-point state guarded. */
+/* A number that no status has is a plugin's mistake, whatever was meant. */
+static bool
+is_status(enum hone_status st)
+{
+	switch ((int)st) {
+#define KNOWN(name, value, exit_code, meaning) case value:
+		HONE_STATUS_LIST(KNOWN)
+#undef KNOWN
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Runs init and create; what they must not change in the process is put back. */
 static enum hone_status
 call_create(struct hn_instance *instance, struct hn_registry *registry, struct hone_error *err)
 {
 	const struct hone_factory *factory = instance->of->factory;
 	const struct hn_services *services = hn_registry_services(registry);
 	const struct hn_fp_state before = hn_fp_state_get();
+	const struct hn_signal_state signals = hn_signal_state_get();
 	const struct hone_host *host;
 	struct hone_instance_info info = {.struct_size = sizeof info};
 	enum hone_status st;
-	char changed[64];
+	char changed[128];
 
 	info.section = instance->section;
 	info.model = instance->model;
@@ -81,6 +97,9 @@ call_create(struct hn_instance *instance, struct hn_registry *registry, struct h
 	if (hn_fp_state_restore(&before, changed, sizeof changed) && services->log)
 		hn_log_warn(services->log,
 			"%s: plugin %s changed the floating-point state (%s); it was put back",
+			instance->section, instance->of->plugin->id, changed);
+	if (hn_signal_state_restore(&signals, changed, sizeof changed) && services->log)
+		hn_log_warn(services->log, "%s: plugin %s changed %s; it was put back",
 			instance->section, instance->of->plugin->id, changed);
 	return st;
 }
@@ -112,6 +131,7 @@ hn_instance_create(struct hn_instance **out, struct hn_registry *registry,
 			of->plugin->id, (int)st);
 	if (!why.place[0])
 		(void)snprintf(why.place, sizeof why.place, "[%s]", instance->section);
+	st = is_status(st) ? st : HONE_EPLUGIN;
 	why.status = (int32_t)st;
 	if (err)
 		*err = why;

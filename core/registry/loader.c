@@ -21,6 +21,7 @@
 #include "registry/elf.h"
 #include "registry/fpstate.h"
 #include "registry/loader.h"
+#include "registry/sigstate.h"
 #include "registry/trust.h"
 #include "registry/verify.h"
 
@@ -183,15 +184,19 @@ find_symbol(void *handle)
 
 /* Runs the file's start-up code; *out is its struct. */
 static enum hone_status
-open_module(const char *real, const struct hone_plugin **out, struct hone_error *err)
+open_module(const char *real, const struct hone_plugin **out, struct hn_str *remarks,
+	struct hone_error *err)
 {
 	const struct hn_fp_state before = hn_fp_state_get();
-	char changed[64];
+	const struct hn_signal_state signals = hn_signal_state_get();
+	char changed[128];
 	const char *why;
 	void *handle;
 
 	(void)dlerror();
 	handle = dlopen(real, RTLD_NOW | RTLD_LOCAL);
+	if (hn_signal_state_restore(&signals, changed, sizeof changed))
+		hn_str_printf(remarks, "its start-up code changed %s, which was put back", changed);
 	if (hn_fp_state_restore(&before, changed, sizeof changed))
 		return hone_fail(err, HONE_EPLUGIN,
 			"floating-point state: its start-up code changed %s, expected no change; "
@@ -214,10 +219,10 @@ open_module(const char *real, const struct hone_plugin **out, struct hone_error 
 /* The struct against the note, the headers and the other plugins. */
 static enum hone_status
 check_module(struct hn_loader_report *report, struct hn_loader_entry *entry,
-	const struct hn_elf_note *note, const struct hone_plugin *plugin, struct hone_error *err)
+	const struct hn_elf_note *note, const struct hone_plugin *plugin, struct hn_str *remarks,
+	struct hone_error *err)
 {
-	struct hn_str remarks = {0};
-	enum hone_status st = hn_verify_plugin(plugin, entry->id, &remarks, err);
+	enum hone_status st = hn_verify_plugin(plugin, entry->id, remarks, err);
 
 	if (!st && (plugin->abi != note->abi || plugin->struct_size != note->plugin_bytes))
 		st = hone_fail(err, HONE_EPLUGIN,
@@ -226,9 +231,8 @@ check_module(struct hn_loader_report *report, struct hn_loader_entry *entry,
 			note->abi, note->plugin_bytes, plugin->abi, plugin->struct_size);
 	if (!st)
 		st = check_rivals(report, plugin, err);
-	if (!st && remarks.len)
-		entry->reason = hn_arena_strdup(&report->arena, remarks.text);
-	hn_str_fini(&remarks);
+	if (!st && remarks->len)
+		entry->reason = hn_arena_strdup(&report->arena, remarks->text);
 	return st;
 }
 
@@ -264,6 +268,7 @@ hn_loader_load(
 	struct hone_error err = {0};
 	struct hn_elf_note note = {0};
 	const struct hone_plugin *plugin = NULL;
+	struct hn_str remarks = {0};
 	char *real = realpath(path, NULL);
 	enum hone_status st;
 
@@ -278,9 +283,10 @@ hn_loader_load(
 	}
 	st = examine(entry, real, request->is_insecure, &note, &err);
 	if (!st)
-		st = open_module(real, &plugin, &err);
+		st = open_module(real, &plugin, &remarks, &err);
 	if (!st)
-		st = check_module(report, entry, &note, plugin, &err);
+		st = check_module(report, entry, &note, plugin, &remarks, &err);
+	hn_str_fini(&remarks);
 	if (st) {
 		set_reason(report, entry, &err);
 	} else {

@@ -45,7 +45,7 @@ struct hn_registry {
 	struct storage *storages;
 	size_t n_storages, cap_storages;
 	struct hn_config_table *tables;
-	size_t n_tables;
+	size_t n_tables, n_explained; /* sections, and behind them what has none */
 };
 
 static const struct hn_services no_services;
@@ -93,14 +93,60 @@ collect(struct hn_registry *registry)
 	}
 }
 
+/* "q4_0 (storage), q8_0 (storage)": what a plugin gives. */
+static const char *
+list_factories(struct hn_registry *registry, const struct hone_plugin *plugin)
+{
+	struct hn_str list = {0};
+	const char *out;
+	char word[WORD_MAX];
+
+	for (uint32_t i = 0; i < plugin->n_factories; i++) {
+		hn_role_word(plugin->factories[i]->role, word, sizeof word);
+		hn_str_printf(
+			&list, "%s%s (%s)", i ? ", " : "gives ", plugin->factories[i]->name, word);
+	}
+	out = hn_arena_strdup(&registry->arena, list.text);
+	hn_str_fini(&list);
+	return out;
+}
+
+/* A row for what `hone explain` is asked for and no section is called: behind the sections. */
+static void
+add_explained(struct hn_registry *registry, const char *name, const char *kind, const char *help)
+{
+	for (size_t i = 0; i < registry->n_explained; i++)
+		if (hn_streq(registry->tables[i].name, name))
+			return;
+	registry->tables[registry->n_explained++] =
+		(struct hn_config_table){.name = name, .kind = kind, .help = help};
+}
+
+static void
+explain_rest(struct hn_registry *registry)
+{
+	char word[WORD_MAX];
+
+	for (size_t i = 0; i < registry->n; i++) {
+		const struct hone_factory *factory = registry->factories[i].factory;
+
+		hn_role_word(factory->role, word, sizeof word);
+		add_explained(registry, factory->name, hn_arena_strdup(&registry->arena, word),
+			factory->summary);
+	}
+	for (size_t i = 0; i < registry->n_owners; i++)
+		add_explained(registry, registry->owners[i].plugin->id, "plugin",
+			list_factories(registry, registry->owners[i].plugin));
+}
+
 /* The host's tables, and one for each factory that may have a section. */
 static void
 make_tables(struct hn_registry *registry)
 {
 	size_t n_host;
 	const struct hn_config_table *host = hn_host_tables(&n_host);
-	struct hn_config_table *tables =
-		hn_arena_array(&registry->arena, n_host + registry->n, sizeof *tables);
+	struct hn_config_table *tables = hn_arena_array(
+		&registry->arena, n_host + 2 * registry->n + registry->n_owners, sizeof *tables);
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_host; i++)
@@ -121,7 +167,8 @@ make_tables(struct hn_registry *registry)
 			tables[n++] = table;
 	}
 	registry->tables = tables;
-	registry->n_tables = n;
+	registry->n_tables = registry->n_explained = n;
+	explain_rest(registry);
 }
 
 enum hone_status
@@ -216,7 +263,26 @@ hn_registry_nearest(const struct hn_registry *registry, const char *role, const 
 	return near;
 }
 
-/* "there are full, lora", or where it was looked for when there is nothing at all. */
+/* What was refused, with its reason, and where plugins were looked for: a name that is not
+ * there is mostly in a file that was refused, or in a folder that was not searched. */
+static void
+put_sought(const struct hn_registry *registry, struct hn_str *out)
+{
+	const struct hn_loader_report *report = &registry->report;
+
+	for (size_t i = 0; i < report->n && out->len < REPORT_MAX; i++) {
+		const struct hn_loader_entry *entry = &report->entries[i];
+
+		if (entry->state == HN_PLUGIN_REFUSED)
+			hn_str_printf(out, "; refused: %.120s: %.160s", entry->path, entry->reason);
+	}
+	hn_str_puts(out, "; looked in");
+	for (size_t i = 0; i < report->n_folders && out->len < REPORT_MAX; i++)
+		hn_str_printf(out, "%s %s", i ? "," : "", report->folders[i]);
+	hn_str_puts(out, report->n_folders ? "" : " no folder; say --plugin-dir");
+}
+
+/* "there are full, lora". */
 static void
 put_known(const struct hn_registry *registry, const char *role, struct hn_str *out)
 {
@@ -225,13 +291,8 @@ put_known(const struct hn_registry *registry, const char *role, struct hn_str *o
 
 	while ((one = hn_registry_at(registry, role, n)) && out->len < REPORT_MAX)
 		hn_str_printf(out, "%s%s", n++ ? ", " : "there are ", one->factory->name);
-	if (n)
-		return;
-	hn_str_puts(out, "there is none at all; looked in");
-	for (size_t i = 0; i < registry->report.n_folders && out->len < REPORT_MAX; i++)
-		hn_str_printf(out, "%s %s", i ? "," : "", registry->report.folders[i]);
-	hn_str_puts(out,
-		registry->report.n_folders ? "; say --plugin-dir" : " no folder; say --plugin-dir");
+	if (!n)
+		hn_str_puts(out, "there is none at all");
 }
 
 enum hone_status
@@ -257,9 +318,10 @@ hn_registry_need(const struct hn_registry *registry, const char *role, const cha
 	}
 	near = hn_registry_nearest(registry, role, name);
 	if (near)
-		return hone_fail(
-			err, HONE_ECONFIG, "no %s '%.60s'; did you mean '%s'?", word, name, near);
-	put_known(registry, role, &known);
+		hn_str_printf(&known, "did you mean '%s'?", near);
+	else
+		put_known(registry, role, &known);
+	put_sought(registry, &known);
 	(void)hone_fail(err, HONE_ECONFIG, "no %s '%.60s'; %s", word, name, known.text);
 	hn_str_fini(&known);
 	return HONE_ECONFIG;
@@ -269,6 +331,13 @@ const struct hn_config_table *
 hn_registry_tables(struct hn_registry *registry, size_t *n)
 {
 	*n = registry->n_tables;
+	return registry->tables;
+}
+
+const struct hn_config_table *
+hn_registry_explained(const struct hn_registry *registry, size_t *n)
+{
+	*n = registry->n_explained;
 	return registry->tables;
 }
 

@@ -71,6 +71,10 @@ enum hone_status hn_registry_need(const struct hn_registry *registry, const char
  * choose (adapters, objectives, backends) or that has keys.  Owned by the registry. */
 const struct hn_config_table *hn_registry_tables(struct hn_registry *registry, size_t *n);
 
+/* The same, and behind them what has no section but a name: factories of other roles, plugins.
+ * For `hone explain`. */
+const struct hn_config_table *hn_registry_explained(const struct hn_registry *registry, size_t *n);
+
 /* The stored format with this id and what to pass as its self; made once and kept.
  * HONE_ENOTFOUND (ordinary) when there is none.  f32, bf16 and f16 are the host's own. */
 enum hone_status hn_registry_storage(struct hn_registry *registry, const char *id,

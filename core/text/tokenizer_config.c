@@ -176,7 +176,8 @@ slurp(const char *folder, const char *name, bool is_needed, struct hn_text *text
 	char *path = hn_path_join(folder, name), *bytes = NULL;
 	enum hone_status st = HONE_OK;
 
-	if (is_needed || hn_path_is_file(path))
+	st = hn_path_check_regular(path, HONE_EMODEL, err);
+	if (!st && (is_needed || hn_path_is_file(path)))
 		st = hn_file_read(path, FILE_MAX, HONE_EMODEL, &bytes, &text->len, err);
 	text->bytes = bytes;
 	free(path);

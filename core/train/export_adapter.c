@@ -129,8 +129,8 @@ compare(const char *path, const struct bundle *bundle, struct hone_error *err)
 }
 
 static enum hone_status
-put_config(
-	const struct hn_adapted *of, uint32_t instance, const char *folder, struct hone_error *err)
+put_config(const struct hn_adapted *of, uint32_t instance, const char *folder, bool *is_peft,
+	struct hone_error *err)
 {
 	struct hn_model_config config = {.path = (char *)(uintptr_t)folder};
 	struct hn_described described = {0};
@@ -138,6 +138,7 @@ put_config(
 	enum hone_status st = hn_describe(of, instance, &described, err);
 
 	config.stored = described.json;
+	*is_peft = described.is_peft;
 	if (!st)
 		st = hn_model_config_render(&config, NULL, &text, err);
 	if (!st)
@@ -153,8 +154,11 @@ export_instance(const struct hn_adapted *of, uint32_t instance, const struct hn_
 	const char *folder, struct hone_error *err)
 {
 	char *path = hn_path_join(folder, "adapter_model.safetensors");
+	const struct hone_adapter_vt *vt = of->adapters[instance].vt;
 	struct bundle bundle = {0};
 	char type[64];
+	struct hn_card_of what = {
+		.type = type, .can_be_merged = HONE_HAS(vt, struct hone_adapter_vt, merge)};
 	enum hone_status st = collect(of, instance, &bundle, err);
 
 	hn_adapter_type_of(of->adapters[instance].section, type);
@@ -166,11 +170,11 @@ export_instance(const struct hn_adapted *of, uint32_t instance, const struct hn_
 	if (!st)
 		st = compare(path, &bundle, err);
 	if (!st)
-		st = put_config(of, instance, folder, err);
+		st = put_config(of, instance, folder, &what.is_peft, err);
 	if (!st)
 		st = hn_folder_put_tokenizer(of, folder, err);
 	if (!st)
-		st = hn_card_write(of, card, type, folder, err);
+		st = hn_card_write(of, card, &what, folder, err);
 	bundle_fini(&bundle);
 	free(path);
 	return st;

@@ -34,14 +34,16 @@ hn_base_name(const struct hn_model *model)
 }
 
 static void
-put_front(struct hn_str *out, const char *base, const char *type)
+put_front(struct hn_str *out, const char *base, const struct hn_card_of *what)
 {
+	const char *library = !what->type ? "transformers" : what->is_peft ? "peft" : "hone";
+
 	hn_str_puts(out, "---\nbase_model: ");
 	hn_str_put_json(out, base, strlen(base));
-	hn_str_printf(out, "\nlibrary_name: %s\npipeline_tag: text-generation\ntags:\n- hone\n",
-		type ? "peft" : "transformers");
-	if (type)
-		hn_str_printf(out, "- %s\n", type);
+	hn_str_printf(
+		out, "\nlibrary_name: %s\npipeline_tag: text-generation\ntags:\n- hone\n", library);
+	if (what->type)
+		hn_str_printf(out, "- %s\n", what->type);
 	hn_str_puts(out, "---\n\n");
 }
 
@@ -86,13 +88,31 @@ put_numbers(struct hn_str *out, const struct hn_adapted *of, const struct hn_car
 	put_f64(out, "seconds", card->time_s);
 }
 
+/* PEFT does not know the technique: hone reads the folder where the technique's plugin is. */
 static void
-put_use(struct hn_str *out, const char *type)
+put_use_of_plugin(struct hn_str *out, const struct hn_card_of *what)
 {
+	hn_str_printf(out,
+		"\nPEFT does not know `%s`; hone reads it with the plugin that gives it:\n\n"
+		"```\nhone generate --model BASE --adapter HERE --prompt \"...\"\n```\n",
+		what->type);
+	if (what->can_be_merged)
+		hn_str_puts(out,
+			"\n`hone export run.ini --merge --to DIR` makes a whole model of it that "
+			"transformers loads.\n");
+}
+
+static void
+put_use(struct hn_str *out, const struct hn_card_of *what)
+{
+	if (what->type && !what->is_peft) {
+		put_use_of_plugin(out, what);
+		return;
+	}
 	hn_str_puts(out,
 		"\n```python\nfrom transformers import AutoModelForCausalLM, "
 		"AutoTokenizer\n");
-	if (type)
+	if (what->type)
 		hn_str_puts(out,
 			"from peft import PeftModel\n\n"
 			"model = AutoModelForCausalLM.from_pretrained(BASE)\n"
@@ -103,20 +123,20 @@ put_use(struct hn_str *out, const char *type)
 }
 
 enum hone_status
-hn_card_write(const struct hn_adapted *of, const struct hn_card *card, const char *type,
-	const char *folder, struct hone_error *err)
+hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
+	const struct hn_card_of *what, const char *folder, struct hone_error *err)
 {
 	const char *base = hn_base_name(of->model);
 	struct hn_str text = {0};
 	enum hone_status st;
 
-	put_front(&text, base, type);
+	put_front(&text, base, what);
 	hn_str_printf(&text, "# %s, fine-tuned\n\nMade by hone %s.  %s\n\n", hn_path_base(base),
 		HONE_VERSION,
-		type ? "An adapter: it is loaded on top of its base model."
-		     : "A whole model: what was trained is merged into its weights.");
+		what->type ? "An adapter: it is loaded on top of its base model."
+			   : "A whole model: what was trained is merged into its weights.");
 	put_numbers(&text, of, card);
-	put_use(&text, type);
+	put_use(&text, what);
 	st = hn_folder_put(folder, "README.md", &text, err);
 	hn_str_fini(&text);
 	return st;

@@ -43,6 +43,8 @@ number(double value)
 static void
 put_string(struct hone_export *doc, const char *key, const char *value)
 {
+	if (key && value && hn_streq(key, "peft_type"))
+		((struct doc *)(void *)doc)->rules->is_peft = true;
 	put(doc, key, value ? json_string(value) : json_null());
 }
 
@@ -271,13 +273,14 @@ hn_describe(const struct hn_adapted *of, uint32_t instance, struct hn_described 
 		.base = {&export_vt}, .model = of->model, .json = json_object(), .rules = out};
 	enum hone_status st = HONE_OK;
 
-	*out = (struct hn_described){NULL, json_object(), json_object(), json_object()};
+	*out = (struct hn_described){NULL, json_object(), json_object(), json_object(), false};
 	doc.adapted = hn_alloc(of->model->n_sites + 1u);
 	memset(doc.adapted, 0, of->model->n_sites + 1u);
 	for (uint32_t i = 0; i < of->params->n; i++)
 		if (of->params->list[i].instance_idx == instance && of->params->list[i].site)
 			doc.adapted[of->params->list[i].site->pub.index] = true;
 	put_general(&doc, adapter->section);
+	out->is_peft = false; /* that was the host's word */
 	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, describe))
 		st = adapter->vt->describe(adapter->self, &doc.base, err);
 	if (!st && doc.wrong)

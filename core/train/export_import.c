@@ -29,8 +29,10 @@ hn_adapter_config_read(const char *folder, json_t **out, struct hone_error *err)
 	char *path = hn_path_join(folder, "adapter_config.json"), *text = NULL;
 	json_error_t wrong;
 	size_t n = 0;
-	enum hone_status st = hn_file_read(path, CONFIG_MAX, HONE_EMODEL, &text, &n, err);
+	enum hone_status st = hn_path_check_regular(path, HONE_EMODEL, err);
 
+	if (!st)
+		st = hn_file_read(path, CONFIG_MAX, HONE_EMODEL, &text, &n, err);
 	*out = st ? NULL : json_loadb(text, n, JSON_REJECT_DUPLICATES, &wrong);
 	if (!st && !*out)
 		st = hone_fail_at(

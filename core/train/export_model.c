@@ -367,6 +367,7 @@ write_folder(
 	struct export *all, const struct hn_card *card, const char *folder, struct hone_error *err)
 {
 	char *path = hn_path_join(folder, "model.safetensors");
+	const struct hn_card_of what = {0};
 	enum hone_status st = put_config(all, folder, err);
 
 	if (!st)
@@ -378,7 +379,7 @@ write_folder(
 	if (!st)
 		st = hn_folder_put_tokenizer(all->of, folder, err);
 	if (!st)
-		st = hn_card_write(all->of, card, NULL, folder, err);
+		st = hn_card_write(all->of, card, &what, folder, err);
 	free(path);
 	return st;
 }

@@ -37,9 +37,14 @@ enum hone_status hn_folder_put_tokenizer(
 
 /* What the base is called: a GGUF file's repository, else the path. */
 const char *hn_base_name(const struct hn_model *model);
-/* README.md of an adapter (type "lora") or of a model (NULL). */
+/* What a folder holds, and so what its README.md may promise. */
+struct hn_card_of {
+	const char *type;   /* of the adapter ("lora"); NULL = a whole model */
+	bool is_peft;       /* PEFT loads it: its plugin put a peft_type */
+	bool can_be_merged; /* into the weights, for who has no plugin */
+};
 enum hone_status hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
-	const char *type, const char *folder, struct hone_error *err);
+	const struct hn_card_of *what, const char *folder, struct hone_error *err);
 
 /* ---- export_names.c: sites as PEFT's patterns ---- */
 
@@ -62,6 +67,7 @@ struct hn_described {
 	struct json_t *maps;    /* key of numbers by module -> key of the common number */
 	struct json_t *open;    /* keys that say nothing about what is computed */
 	struct json_t *refused; /* key -> [beginnings of values that are refused, why] */
+	bool is_peft;           /* it named a peft_type itself: PEFT knows the technique */
 };
 enum hone_status hn_describe(const struct hn_adapted *of, uint32_t instance,
 	struct hn_described *out, struct hone_error *err);

@@ -103,14 +103,14 @@ my_adapter_merge(const void *self, const struct hone_build *at, const struct hon
 	return hone_graph_status(at->graph, err);
 }
 
-/* The keys of the exported adapter_config.json. */
+/* The keys of the exported adapter_config.json.  An adapter that PEFT knows, in PEFT's layout,
+ * also puts "peft_type" with PEFT's word: the export's README.md then says how PEFT loads it. */
 static enum hone_status
 my_adapter_describe(const void *self, struct hone_export *doc, struct hone_error *err)
 {
 	const struct my_adapter *my = self;
 
 	(void)err;
-	doc->vt->put_string(doc, "peft_type", "MY_ADAPTER");
 	doc->vt->put_sites(doc, "target_modules", my->target_modules);
 	doc->vt->put_f64(doc, "strength", my->strength);
 	return HONE_OK;

@@ -297,6 +297,66 @@ test_export_value_that_is_not_finite_leaves_nothing(void **state)
 	teardown(&p);
 }
 
+/* What the README.md of the folder says; the caller frees. */
+static char *
+card_of(const char *dir)
+{
+	char *path = hn_path_join(dir, "README.md"), *text = NULL;
+	struct hone_error err = {0};
+	size_t n;
+
+	assert_int_equal(hn_file_read(path, 1 << 20, HONE_EIO, &text, &n, &err), HONE_OK);
+	free(path);
+	return text;
+}
+
+/* A plugin that names no peft_type. */
+static enum hone_status
+describe_rank(const void *self, struct hone_export *doc, struct hone_error *err)
+{
+	(void)self, (void)err;
+	doc->vt->put_i64(doc, "rank", 4);
+	return HONE_OK;
+}
+
+/* Would catch: a README.md that tells a third party's users to load with PEFT what PEFT cannot
+ * load, or LoRA's users not to. */
+static void
+test_export_card_promises_peft_only_where_the_plugin_does(void **state)
+{
+	struct place p;
+	struct hone_adapter_vt other;
+	struct hone_error err = {0};
+	char *text;
+
+	(void)state;
+	setup(&p);
+	text = card_of(p.dir);
+	assert_non_null(strstr(text, "library_name: peft\n"));
+	assert_non_null(strstr(text, "PeftModel.from_pretrained"));
+	free(text);
+
+	other = *p.b.adapted.adapters[0].vt;
+	for (int i = 0; i < 3; i++) { /* says something else; says nothing; cannot be merged */
+		struct hn_adapter_ref ref = p.b.adapted.adapters[0];
+		struct hn_adapted adapted = p.b.adapted;
+
+		other.describe = i == 0 ? describe_rank : NULL;
+		other.merge = i == 2 ? NULL : other.merge;
+		ref.vt = &other;
+		adapted.adapters = &ref;
+		assert_int_equal(hn_export_adapter(&adapted, p.dir, NULL, &err), HONE_OK);
+		text = card_of(p.dir);
+		assert_null(strstr(text, "PeftModel"));
+		assert_non_null(strstr(text, "library_name: hone\n"));
+		assert_non_null(strstr(text, "PEFT does not know `lora`"));
+		assert_non_null(strstr(text, "hone generate --model BASE --adapter HERE"));
+		assert_int_equal(strstr(text, "--merge") != NULL, i < 2);
+		free(text);
+	}
+	teardown(&p);
+}
+
 /* Several adapters: the first at the place, the others in folders of their names. */
 static void
 test_export_second_adapter_has_its_own_folder(void **state)
@@ -339,6 +399,7 @@ main(void)
 		cmocka_unit_test(test_import_pickle_is_refused),
 		cmocka_unit_test(test_export_place_that_is_not_ours_is_left_alone),
 		cmocka_unit_test(test_export_value_that_is_not_finite_leaves_nothing),
+		cmocka_unit_test(test_export_card_promises_peft_only_where_the_plugin_does),
 		cmocka_unit_test(test_export_second_adapter_has_its_own_folder),
 	};
 

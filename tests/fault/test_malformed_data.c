@@ -54,6 +54,15 @@ static const struct bad bads[] = {
 		"'completion' is a string"},
 	{20, "{\"prompt\":null,\"completion\":\"b\"}\n", 0, 1, 0, "'prompt' is null"},
 	{20, "{}\n", 0, 1, 0, "keys none"},
+	/* 20: misspelt */
+	{20, "{\"promt\":\"a\",\"completion\":\"b\"}\n", 0, 1, 0,
+		"did you mean 'prompt' for 'promt' (prompt: prompt + completion)?"},
+	{20, "{\"txt\":\"a\"}\n", 0, 1, 0, "did you mean 'text' for 'txt' (text: text)?"},
+	{20, "{\"mesages\":[]}\n", 0, 1, 0, "did you mean 'messages' for 'mesages'"},
+	{20, "{\"instruciton\":\"a\",\"ouput\":\"b\"}\n", 0, 1, 0,
+		"did you mean 'instruction' for 'instruciton' and 'output' for 'ouput' (alpaca: "
+		"instruction + output)?"},
+	{20, GOOD "{\"tetx\":\"a\"}\n", 0, 2, 0, "'text' is missing; did you mean it by 'tetx'?"},
 	{20, "{\"foo\":1,\"bar\":2}\n", 0, 1, 0, "foo, bar"},
 	{20, "{\"k\\u001b[31m\\ty\":1}\n", 0, 1, 0, "keys k?[31m?y"},
 	{20, "{\"text\":\"a\",\"messages\":[]}\n", 0, 1, 0, "schema ="},
@@ -146,6 +155,43 @@ test_malformed_data_is_named_with_line_and_remedy(void **state)
 	}
 	bench_data_close(&bench);
 	assert_int_equal(bad, 0);
+}
+
+/* 33, by name: a table or plain text gets the command that makes rows of it; content that is
+ * JSON is read whatever its name. */
+static void
+test_malformed_data_33_other_kinds_of_text_get_a_remedy(void **state)
+{
+	static const struct {
+		const char *name, *text, *says;
+	} files[] = {
+		{"a.csv", "text,label\na,b\n", "a table; 'mlr --icsv"},
+		{"a.csv", "\xef\xbb\xbftext\na\n", "a table; 'mlr --icsv"},
+		{"a.tsv", "text\tlabel\n", "a table; 'mlr --itsv"},
+		{"a.txt", "Once upon a time\n", "plain text; \"jq -cR"},
+		{"a.md", "# Once\n", "plain text; \"jq -cRs"},
+		{"a.txt", GOOD, NULL},
+		{"a.csv", " \n" GOOD, NULL},
+	};
+	char *dir = test_folder_make();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		char *path = hn_path_join(dir, files[i].name);
+		struct hone_error err = {0};
+		struct hn_jsonl file;
+		enum hone_status st;
+
+		assert_int_equal(
+			hn_file_replace(path, files[i].text, strlen(files[i].text), &err), 0);
+		st = hn_jsonl_open(&file, path, &err);
+		assert_int_equal(st, files[i].says ? HONE_EDATA : HONE_OK);
+		if (st && !strstr(err.text, files[i].says))
+			fail_msg("%s: %s", files[i].name, err.text);
+		hn_jsonl_close(&file);
+		free(path);
+	}
+	test_folder_remove(dir);
 }
 
 /* 21: levels; 21: digits; 22: a line that is too long.  Made, not written. */
@@ -316,6 +362,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_malformed_data_is_named_with_line_and_remedy),
+		cmocka_unit_test(test_malformed_data_33_other_kinds_of_text_get_a_remedy),
 		cmocka_unit_test(test_malformed_data_limits_are_held),
 		cmocka_unit_test(test_malformed_data_strict_makes_warnings_errors),
 		cmocka_unit_test(test_malformed_data_of_other_systems_is_read),

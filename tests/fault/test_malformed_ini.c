@@ -263,7 +263,7 @@ test_malformed_ini_what_is_no_file_is_named(void **state)
 
 	assert_int_equal(mkfifo(path, 0600), 0);
 	found = messages(path, NULL, 0, &n_errors);
-	assert_non_null(strstr(found, ": is not a regular file"));
+	assert_non_null(strstr(found, ": is a pipe; a regular file is needed"));
 	free(found);
 	assert_int_equal(unlink(path), 0);
 
@@ -272,14 +272,19 @@ test_malformed_ini_what_is_no_file_is_named(void **state)
 		(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
 		assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
 		found = messages(path, NULL, 0, &n_errors);
-		assert_non_null(strstr(found, ": is not a regular file"));
+		assert_non_null(strstr(found, ": is a socket; a regular file is needed"));
 		free(found);
 		(void)close(fd);
 		assert_int_equal(unlink(path), 0);
 	}
 
+	/* what comes by a descriptor has no folder that its paths could start from */
 	found = messages("/dev/null", NULL, 0, &n_errors);
-	assert_non_null(strstr(found, "/dev/null: is not a regular file"));
+	assert_non_null(strstr(found, "/dev/null: is a device; a regular file is needed"));
+	free(found);
+	found = messages("/dev/stdin", NULL, 0, &n_errors);
+	assert_true(strstr(found, "/dev/stdin: is no place for a configuration") ||
+		strstr(found, strerror(ENOENT))); /* or it is closed */
 	free(found);
 
 	fd = creat(path, 0600);

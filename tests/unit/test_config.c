@@ -458,7 +458,7 @@ test_config_print_loads_to_the_same_values(void **state)
 		"\"q\\\"\\\\\\n\\t\"", "\xC3\xA4", "a # b", "=", "[x]", "a;b"};
 	static const char *const lists[] = {"x", "x, y", "x\\,y, z", "\"\"", "\"a ; b, c\"", "#"};
 	static const char *const paths[] = {"a", "./a/b", "../a", "/a b", "\"a ; b\""};
-	static const char *const rates[] = {"1", "2e-4", "10%", "0.1", "1_0e-3", "3e-39"};
+	static const char *const rates[] = {"1", "2e-4", "10%", "0.1", "1_0e-3", "3e-37"};
 
 	(void)state;
 	for (uint64_t i = 0; i < 500; i++) {

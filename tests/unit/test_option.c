@@ -154,7 +154,7 @@ test_option_good_texts_give_values(void **state)
 	EXPECT_ALL(cases);
 }
 
-/* Would catch: junk behind a number ignored, overflow wrapped, a range off by one end, C's
+/* Would catch: junk behind a number ignored, a number that f32 turns into 0 or 1, overflow wrapped, a range off by one end, C's
  * hex and nan let through, a message that does not say what would be right. */
 static void
 test_option_bad_texts_say_what_is_expected(void **state)
@@ -212,6 +212,13 @@ test_option_bad_texts_say_what_is_expected(void **state)
 			"over"},
 		{RATE, ".", "! rate = .: must be a number such as 2e-4, 0.5 or 10%"},
 		{RATE, "1e999", "! rate = 1e999: does not fit a double"},
+		{RATE, "1e-50",
+			"! rate = 1e-50: is 0 in single precision; must be at least 1.2e-38"},
+		{SHARE, "1e-50",
+			"! dropout = 1e-50: is 0 in single precision; if not 0, must be at least "
+			"1.2e-38"},
+		{SHARE, "0.99999999999",
+			"! dropout = 0.99999999999: is 1 in single precision; keep farther away"},
 		{BYTES, "8Gi",
 			"! limit = 8Gi: must be a size such as 512, 64K or 8GiB; 'Gi' is left "
 			"over"},

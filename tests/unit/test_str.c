@@ -83,6 +83,34 @@ test_str_invalid_utf8_is_refused(void **state)
 	assert_int_equal(hn_utf8_check("a\xC3", 2), 1);
 }
 
+/* Would catch: a way to drive a terminal by a name, or a name that is not its own any more. */
+static void
+test_str_visible_has_no_controls(void **state)
+{
+	static const struct {
+		const char *text, *kept, *shown;
+	} rows[] = {
+		{"a b/c.ini", "", "a b/c.ini"},
+		{"\x1b[31m\r\x07\x7f", "", "\\x1b[31m\\x0d\\x07\\x7f"},
+		{"a\n\tb", "", "a\\x0a\\x09b"},
+		{"a\n\tb", "\n\t", "a\n\tb"},
+		{"\xc2\x9b" "31m", "", "\\x9b31m"},          /* C1 as UTF-8 */
+		{"\x9b" "31m", "", "\\x9b31m"},              /* and as a byte */
+		{"\xe2\x80\xaegnp", "", "\\x202egnp"},      /* right to left from here on */
+		{"caf\xe9 \xc3\xa9 \xe6\x97\xa5", "", "caf\xe9 \xc3\xa9 \xe6\x97\xa5"},
+		{"\xf0\x9f\x98\x80", "", "\xf0\x9f\x98\x80"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct hn_str out = {0};
+
+		hn_str_put_visible(&out, rows[i].text, rows[i].kept);
+		assert_string_equal(out.text, rows[i].shown);
+		hn_str_fini(&out);
+	}
+}
+
 /* Catches: JSON that no reader takes: bare control characters, quotes, broken UTF-8. */
 static void
 test_str_json_is_escaped(void **state)
@@ -276,6 +304,7 @@ main(void)
 		cmocka_unit_test(test_str_appends_stay_terminated),
 		cmocka_unit_test(test_str_every_code_point_round_trips),
 		cmocka_unit_test(test_str_invalid_utf8_is_refused),
+		cmocka_unit_test(test_str_visible_has_no_controls),
 		cmocka_unit_test(test_str_json_is_escaped),
 		cmocka_unit_test(test_str_integers_are_strict),
 		cmocka_unit_test(test_str_doubles_are_strict),

@@ -98,7 +98,9 @@ struct hone_adapter_vt {
 	enum hone_status (*merge)(const void *self, const struct hone_build *at,
 		const struct hone_site *site, struct hone_merge_io *io, struct hone_error *err);
 
-	/* Fills the export document.  NULL: nothing to say beyond the parameters.  [main, pure] */
+	/* Fills the export document.  Putting "peft_type" promises that PEFT loads the folder, and
+	 * the export's README.md says so.  NULL: nothing to say beyond the parameters.
+	 * [main, pure] */
 	enum hone_status (*describe)(
 		const void *self, struct hone_export *doc, struct hone_error *err);
 

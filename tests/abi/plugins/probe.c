@@ -3,7 +3,9 @@
  *
  * Compiled by tests/abi/test_loader.c, which asks the loader for the reason of each refusal.
  */
+#include <locale.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +60,13 @@ probe_declare(const void *self, const struct hone_site *site, struct hone_params
 	struct hone_error *err)
 {
 	(void)self, (void)site, (void)params, (void)err;
+#ifdef PROBE_DECLARE_FAILS
+	return HONE_EINVAL;
+#elif defined(PROBE_DECLARE_STATUS)
+	return (enum hone_status)4242;
+#else
 	return HONE_OK;
+#endif
 }
 
 static const struct hone_adapter_vt table = {
@@ -76,6 +84,22 @@ static const struct hone_adapter_vt table = {
 double hone_symbol_that_nobody_has(double x);
 #endif
 
+#ifdef PROBE_SIGNALS
+/* What a library does that thinks it is alone in the process. */
+__attribute__((constructor)) static void
+take_signals(void)
+{
+	sigset_t all;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_BLOCK, &all, NULL);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)setlocale(LC_ALL, "C.UTF-8");
+}
+#endif
+
 static enum hone_status
 probe_create(const struct hone_host *host, const struct hone_instance_info *info,
 	const void *values, void **self, struct hone_error *err)
@@ -83,9 +107,15 @@ probe_create(const struct hone_host *host, const struct hone_instance_info *info
 	struct probe *probe;
 
 	(void)host, (void)info, (void)err;
+#if defined(PROBE_SIGNALS)
+	take_signals();
+#endif
 #ifdef PROBE_CREATE_FAILS
 	(void)probe, (void)values, (void)self;
 	return HONE_EINVAL;
+#elif defined(PROBE_CREATE_STATUS)
+	(void)probe, (void)values, (void)self;
+	return (enum hone_status)4242;
 #elif defined(PROBE_CREATE_SAYS)
 	(void)probe, (void)values, (void)self;
 	return hone_fail(err, HONE_EINVAL, "rank = %d does not fit", 8);

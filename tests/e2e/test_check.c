@@ -1,0 +1,115 @@
+/*
+ * test_check.c - `hone check` finds what plan and train would stumble over.
+ *
+ * Would catch: an "ok" for a run whose data cannot be read, whose adapter fits nothing, whose
+ * programs cannot be built or whose plan is above its limit; a check that computes or leaves
+ * something behind.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "support.h"
+
+/* One line on stdout, nothing on stderr, no run folder. */
+static void
+test_check_sound_run_is_one_line(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	cli_open(&cli, "[eval]\nmetrics = exact_match\n");
+	cli_write(&cli, "v.jsonl", "{\"prompt\": \"9 and 9 make\", \"completion\": \" 99\"}\n");
+	(void)cli_run(&cli, "check", "run.ini", "--set", "data.validation=v.jsonl", "--set",
+		"data.test=v.jsonl", NULL);
+	cli_expect(&cli, 0, NULL);
+	assert_string_equal(cli.err, "");
+	assert_int_equal(strncmp(cli.out, "ok: run.ini: ", 13), 0);
+	assert_ptr_equal(strchr(cli.out, '\n'), cli.out + strlen(cli.out) - 1);
+	assert_non_null(strstr(cli.out, "rows of train 16, validation 1, test 1;"));
+	assert_non_null(strstr(cli.out, " 4 steps of "));
+	assert_false(cli_has(&cli, "out"));
+	cli_close(&cli);
+}
+
+static void
+test_check_json_counts_rows_and_steps(void **state)
+{
+	struct cli cli;
+	json_t *root, *rows;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	(void)cli_run(&cli, "check", "run.ini", "--json", NULL);
+	cli_expect(&cli, 0, NULL);
+	root = cli_json(&cli, "hone.check/1");
+	rows = json_object_get(root, "rows");
+	assert_true(json_is_true(json_object_get(root, "valid")));
+	assert_int_equal(json_integer_value(json_object_get(root, "steps")), 4);
+	assert_int_equal(json_integer_value(json_object_get(rows, "train")), 16);
+	assert_null(json_object_get(rows, "test"));
+	json_decref(root);
+	cli_close(&cli);
+}
+
+/* Each is sound as keys go; only data, model, programs or the plan tell. */
+static void
+test_check_what_training_would_meet_is_told_now(void **state)
+{
+	static const struct {
+		const char *set, *more;
+		int code;
+		const char *says;
+	} rows[] = {
+		{"lora.target_modules=nope_proj", NULL, 3, "'nope_proj' names no module"},
+		{"lora.r=4096", NULL, 3, "r = 4096"},
+		{"data.train=bad.jsonl", NULL, 4, "bad.jsonl:2:"},
+		{"data.validation=bad.jsonl", NULL, 4, "bad.jsonl:2:"},
+		{"data.test=bad.jsonl", NULL, 4, "bad.jsonl:2:"},
+		{"data.train=none.jsonl", NULL, 4, "none.jsonl"},
+		{"data.max_length=1", NULL, 4, "has a token to learn"},
+		{"data.max_length=14", "data.strict=yes", 4, "strict = yes"},
+		{"data.validation_split=16", NULL, 3, "both sets need a row"},
+		{"data.schema=messages", NULL, 4, "'messages' is missing"},
+		{"train.memory_limit=1M", "data.max_length=256", 8, "the plan needs"},
+	};
+	struct cli cli;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	cli_write(&cli, "bad.jsonl",
+		"{\"prompt\": \"a\", \"completion\": \" b\"}\n{\"prompt\": \"a\"}\n");
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		(void)cli_run(&cli, "check", "run.ini", "--set", rows[i].set, "--set",
+			rows[i].more ? rows[i].more : "run.seed=1", NULL);
+		cli_expect(&cli, rows[i].code, rows[i].says, NULL);
+		assert_false(cli_has(&cli, "out"));
+	}
+	cli_close(&cli);
+}
+
+/* What deserves a warning in train gets it here. */
+static void
+test_check_rows_that_are_cut_are_warned_of(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	(void)cli_run(&cli, "check", "run.ini", "--set", "data.max_length=14", NULL);
+	cli_expect(&cli, 0, "warning: train: ", "longer than max_length", NULL);
+	cli_close(&cli);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_check_sound_run_is_one_line),
+		cmocka_unit_test(test_check_json_counts_rows_and_steps),
+		cmocka_unit_test(test_check_what_training_would_meet_is_told_now),
+		cmocka_unit_test(test_check_rows_that_are_cut_are_warned_of),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
