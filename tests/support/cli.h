@@ -29,6 +29,15 @@ void cli_write(const struct cli *cli, const char *name, const char *text);
 char *cli_read(const struct cli *cli, const char *name);
 int cli_has(const struct cli *cli, const char *name);
 
+/* Copies tiny-llama with its tokenizer to a folder below. */
+void cli_copy_model(const struct cli *cli, const char *folder);
+/* Puts `to` where `from` stands first in a file, which may be binary; fails the test where it
+ * stands nowhere. */
+void cli_patch(const struct cli *cli, const char *name, const char *from, const char *to);
+
+/* Removes a file, or a folder with what is in it. */
+void cli_remove(const struct cli *cli, const char *name);
+
 /* Runs "hone WORD... " to its end; the words end with NULL.  Returns the exit code. */
 int cli_run(struct cli *cli, const char *word, ...);
 /* The same, started only; cli_wait ends it. */

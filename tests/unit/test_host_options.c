@@ -165,8 +165,8 @@ test_host_options_words_of_the_field_are_answered(void **state)
 		"example sft\n"
 		"/b/run.ini: error: [model] path is required: folder of a Hugging Face model, or a "
 		"GGUF file\n"
-		"/b/run.ini: error: [data] train is required: file of training rows, JSON Lines: "
-		"an object on each line\n"
+		"/b/run.ini: error: [data] train is required: file of training rows: JSON lines "
+		"(.jsonl), one object a line\n"
 		"/b/run.ini: error: [train] learning_rate is required: peak step size; usual: full "
 		"1e-5 to 5e-5, LoRA 1e-4 to 5e-4\n"
 		"6 errors\n");
