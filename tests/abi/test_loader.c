@@ -15,17 +15,17 @@
 
 #include "base/file.h"
 #include "base/str.h"
-#include "probe.h"
+#include "loader_place.h"
 #include "registry/fpstate.h"
 
 /* Would catch: a check that refuses what is sound. */
 static void
 test_loader_sound_plugin_loads(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 
 	probe_compile(place->file, NULL, NULL);
-	probe_loads(place->file);
+	loader_loads(place->file);
 }
 
 /* Would catch: a member of the struct that is not looked at.  Each row has one fault. */
@@ -54,12 +54,12 @@ test_loader_faulty_struct_is_refused_with_member(void **state)
 		{"-DPROBE_OPTION_DEFAULT", "default of option rank"},
 		{"-DPROBE_MISSING_SYMBOL", "hone_symbol_that_nobody_has"},
 	};
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-		probe_fresh(place, i);
+		loader_fresh(place, i);
 		probe_compile(place->file, rows[i].flag, NULL);
-		probe_refused(place->file, rows[i].reason);
+		loader_refused(place->file, rows[i].reason);
 	}
 }
 
@@ -67,12 +67,12 @@ test_loader_faulty_struct_is_refused_with_member(void **state)
 static void
 test_loader_unknown_role_loads_with_remark(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	struct hn_loader_report report = {0};
 	const struct hn_loader_entry *entry;
 
 	probe_compile(place->file, "-DPROBE_ROLE", NULL);
-	entry = probe_load(&report, place->file);
+	entry = loader_load(&report, place->file);
 	assert_int_equal(entry->state, HN_PLUGIN_LOADED);
 	assert_non_null(strstr(entry->reason, "role 'hone.adaptor/1' of 'probe' is not known"));
 	hn_loader_report_fini(&report);
@@ -85,12 +85,12 @@ static void
 test_loader_fast_math_plugin_is_refused_and_state_restored(void **state)
 {
 #if defined(__x86_64__)
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	const struct hn_fp_state before = hn_fp_state_get();
 	struct hn_fp_state after;
 
 	probe_compile(place->file, "-ffast-math", NULL);
-	probe_refused(place->file, "MXCSR 0x1f80 -> 0x9fc0");
+	loader_refused(place->file, "MXCSR 0x1f80 -> 0x9fc0");
 	after = hn_fp_state_get();
 	assert_memory_equal(&before, &after, sizeof before);
 #else
@@ -103,23 +103,23 @@ test_loader_fast_math_plugin_is_refused_and_state_restored(void **state)
 static void
 test_loader_open_permissions_are_refused(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	struct hn_loader_report report = {0};
 	const struct hn_loader_request insecure = {.is_insecure = true};
 
 	probe_compile(place->file, NULL, NULL);
 	assert_int_equal(chmod(place->file, 0666), 0);
-	probe_refused(place->file, "permissions: found 0666");
+	loader_refused(place->file, "permissions: found 0666");
 	assert_int_equal(chmod(place->file, 0644), 0);
 	assert_int_equal(chmod(place->dir, 0777), 0);
-	probe_refused(place->file, "permissions: found 0777");
+	loader_refused(place->file, "permissions: found 0777");
 	hn_loader_load(&report, place->file, &insecure);
 	assert_int_equal(report.entries[0].state, HN_PLUGIN_LOADED);
 	hn_loader_report_fini(&report);
 	assert_int_equal(chmod(place->dir, 01777), 0);
-	probe_loads(place->file);
+	loader_loads(place->file);
 	assert_int_equal(chmod(place->dir, 0755), 0);
-	probe_loads(place->file);
+	loader_loads(place->file);
 }
 
 /* Would catch: a umask of 0002 that makes every plugin unusable, or a group of several people
@@ -127,23 +127,23 @@ test_loader_open_permissions_are_refused(void **state)
 static void
 test_loader_group_write_needs_private_group(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 
 	if (geteuid() != 0)
 		skip(); /* only root can choose the group, and root's is private */
 	probe_compile(place->file, NULL, NULL);
 	assert_int_equal(chmod(place->file, 0664), 0);
 	assert_int_equal(chown(place->file, 0, 4321), 0);
-	probe_refused(place->file, "permissions: found 0664");
+	loader_refused(place->file, "permissions: found 0664");
 	assert_int_equal(chown(place->file, 0, getegid()), 0);
-	probe_loads(place->file);
+	loader_loads(place->file);
 }
 
 /* Would catch: a plugin that is taken for one because a library that it pulls in is one. */
 static void
 test_loader_symbol_of_a_dependency_is_refused(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	char *inner = hn_path_join(place->dir, "inner.so"), *flag;
 	struct hn_str text = {0};
 
@@ -151,7 +151,7 @@ test_loader_symbol_of_a_dependency_is_refused(void **state)
 	flag = hn_str_take(&text);
 	probe_compile(inner, NULL, NULL);
 	probe_compile(place->file, "-DPROBE_NO_SYMBOL", flag);
-	probe_refused(place->file, "symbol: found no hone_plugin_v1");
+	loader_refused(place->file, "symbol: found no hone_plugin_v1");
 	free(flag);
 	free(inner);
 }
@@ -160,35 +160,35 @@ test_loader_symbol_of_a_dependency_is_refused(void **state)
 static void
 test_loader_foreign_owner_is_refused(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 
 	if (geteuid() != 0)
 		skip(); /* only root can give a file away */
 	probe_compile(place->file, NULL, NULL);
 	assert_int_equal(chown(place->file, 4321, 4321), 0);
-	probe_refused(place->file, "owner: found uid 4321, expected root or uid 0");
+	loader_refused(place->file, "owner: found uid 4321, expected root or uid 0");
 }
 
 /* Would catch: a pipe or folder that hangs or breaks the search. */
 static void
 test_loader_no_regular_file_is_refused(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 
 	assert_int_equal(mkfifo(place->file, 0600), 0);
-	probe_refused(place->file, "type: expected a regular file");
+	loader_refused(place->file, "type: expected a regular file");
 	unlink(place->file);
 	assert_int_equal(mkdir(place->file, 0700), 0);
-	probe_refused(place->file, "type: expected a regular file");
+	loader_refused(place->file, "type: expected a regular file");
 	rmdir(place->file);
-	probe_refused(place->file, "cannot be found");
+	loader_refused(place->file, "cannot be found");
 }
 
 /* Would catch: the later of two folders winning, or a plugin that stands twice. */
 static void
 test_loader_earlier_folder_hides_later(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	char *second = hn_path_join(place->dir, "second"), *linked, *other;
 	const char *dirs[] = {place->dir, second, "/nonexistent/hone"};
 	const struct hn_loader_request request = {.dirs = dirs, .n_dirs = 3, .only_dirs = true};
@@ -220,7 +220,7 @@ test_loader_earlier_folder_hides_later(void **state)
 static void
 test_loader_same_factory_twice_is_refused(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	struct hn_loader_report report = {0};
 	const struct hn_loader_request request = {0};
 	char *other = hn_path_join(place->dir, "other.so");
@@ -240,7 +240,7 @@ test_loader_same_factory_twice_is_refused(void **state)
 static void
 test_loader_relative_environment_is_refused(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	char *list;
 	const struct hn_loader_request request = {.exe_dir = place->dir};
 	struct hn_loader_report report = {0};
@@ -274,18 +274,18 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_PROBE(test_loader_sound_plugin_loads),
-		WITH_PROBE(test_loader_faulty_struct_is_refused_with_member),
-		WITH_PROBE(test_loader_unknown_role_loads_with_remark),
-		WITH_PROBE(test_loader_fast_math_plugin_is_refused_and_state_restored),
-		WITH_PROBE(test_loader_open_permissions_are_refused),
-		WITH_PROBE(test_loader_group_write_needs_private_group),
-		WITH_PROBE(test_loader_symbol_of_a_dependency_is_refused),
-		WITH_PROBE(test_loader_foreign_owner_is_refused),
-		WITH_PROBE(test_loader_no_regular_file_is_refused),
-		WITH_PROBE(test_loader_earlier_folder_hides_later),
-		WITH_PROBE(test_loader_same_factory_twice_is_refused),
-		WITH_PROBE(test_loader_relative_environment_is_refused),
+		WITH_PLACE(test_loader_sound_plugin_loads),
+		WITH_PLACE(test_loader_faulty_struct_is_refused_with_member),
+		WITH_PLACE(test_loader_unknown_role_loads_with_remark),
+		WITH_PLACE(test_loader_fast_math_plugin_is_refused_and_state_restored),
+		WITH_PLACE(test_loader_open_permissions_are_refused),
+		WITH_PLACE(test_loader_group_write_needs_private_group),
+		WITH_PLACE(test_loader_symbol_of_a_dependency_is_refused),
+		WITH_PLACE(test_loader_foreign_owner_is_refused),
+		WITH_PLACE(test_loader_no_regular_file_is_refused),
+		WITH_PLACE(test_loader_earlier_folder_hides_later),
+		WITH_PLACE(test_loader_same_factory_twice_is_refused),
+		WITH_PLACE(test_loader_relative_environment_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@
 #include <hone/adapter.h>
 
 #include "base/file.h"
-#include "probe.h"
+#include "loader_place.h"
 #include "registry/elf.h"
 
 static uint8_t *
@@ -61,7 +61,7 @@ assert_patch_refused(const char *path, const uint8_t *bytes, size_t n, size_t at
 	memcpy(copy, bytes, n);
 	memcpy(copy + at, &value, value_bytes);
 	write_bytes(path, copy, n);
-	probe_refused(path, reason);
+	loader_refused(path, reason);
 	free(copy);
 }
 
@@ -69,7 +69,7 @@ assert_patch_refused(const char *path, const uint8_t *bytes, size_t n, size_t at
 static void
 test_loader_foreign_header_is_refused_with_field(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	size_t n, note;
 	uint8_t *bytes;
 
@@ -110,7 +110,7 @@ test_loader_foreign_header_is_refused_with_field(void **state)
 static void
 test_loader_truncated_file_is_refused_at_every_length(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	size_t n, step = 1;
 	uint8_t *bytes;
 
@@ -119,10 +119,10 @@ test_loader_truncated_file_is_refused_at_every_length(void **state)
 	for (size_t cut = 0; cut < n; cut += step) {
 		step = cut < 1024 ? 1 : 97;
 		write_bytes(place->file, bytes, cut);
-		probe_refused(place->file, cut < 4 && cut > 0 ? "format" : "size: found");
+		loader_refused(place->file, cut < 4 && cut > 0 ? "format" : "size: found");
 	}
 	write_bytes(place->file, bytes, n - 1);
-	probe_refused(place->file, "(section headers)");
+	loader_refused(place->file, "(section headers)");
 	free(bytes);
 }
 
@@ -131,7 +131,7 @@ test_loader_truncated_file_is_refused_at_every_length(void **state)
 static void
 test_loader_damaged_headers_never_crash(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	size_t n, note;
 	uint8_t *bytes;
 
@@ -145,7 +145,7 @@ test_loader_damaged_headers_never_crash(void **state)
 
 		bytes[at] ^= 0xff;
 		write_bytes(place->file, bytes, n);
-		probe_refused(place->file, "");
+		loader_refused(place->file, "");
 		bytes[at] = was;
 	}
 	for (size_t at = note - 20; at < note; at++) {
@@ -153,7 +153,7 @@ test_loader_damaged_headers_never_crash(void **state)
 
 		bytes[at] = 0xff;
 		write_bytes(place->file, bytes, n);
-		probe_refused(place->file, "");
+		loader_refused(place->file, "");
 		bytes[at] = was;
 	}
 	free(bytes);
@@ -212,9 +212,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_PROBE(test_loader_foreign_header_is_refused_with_field),
-		WITH_PROBE(test_loader_truncated_file_is_refused_at_every_length),
-		WITH_PROBE(test_loader_damaged_headers_never_crash),
+		WITH_PLACE(test_loader_foreign_header_is_refused_with_field),
+		WITH_PLACE(test_loader_truncated_file_is_refused_at_every_length),
+		WITH_PLACE(test_loader_damaged_headers_never_crash),
 		cmocka_unit_test(test_elf_notes_of_small_files),
 	};
 

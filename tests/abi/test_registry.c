@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
-#include "probe.h"
+#include "loader_place.h"
 #include "registry/fpstate.h"
 
 static struct hn_registry *
@@ -31,7 +31,7 @@ open_registry(const char *const *dirs, const struct hn_services *services)
 static void
 test_registry_instance_gets_defaults(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	const char *dirs[] = {place->dir};
 	struct hn_registry *registry;
 	const struct hn_registered *probe;
@@ -65,7 +65,7 @@ static void
 test_registry_instance_reads_its_section(void **state)
 {
 	static const char text[] = "[run]\noutput = x\n[probe]\nrank = 3\n";
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	const char *dirs[] = {place->dir};
 	const struct hn_config_request request = {
 		.path = "run.ini", .text = text, .text_bytes = sizeof text - 1};
@@ -104,7 +104,7 @@ test_registry_instance_reads_its_section(void **state)
 static void
 test_registry_absent_factory_says_why(void **state)
 {
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	const char *dirs[] = {place->dir};
 	char *dora = hn_path_join(place->dir, "dora.so");
 	const struct hn_registered *unused;
@@ -145,7 +145,7 @@ test_registry_failing_create_names_section(void **state)
 		{"-DPROBE_CREATE_FAILS", "plugin probe failed with status 11 and no word"},
 		{"-DPROBE_CREATE_SAYS", "rank = 8 does not fit"},
 	};
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	const struct hn_instance_spec spec = {0};
 
 	for (size_t i = 0; i < 2; i++) {
@@ -153,7 +153,7 @@ test_registry_failing_create_names_section(void **state)
 		struct hone_error err = {0};
 		struct hn_registry *registry;
 
-		probe_fresh(place, i);
+		loader_fresh(place, i);
 		probe_compile(place->file, rows[i].flag, NULL);
 		registry = open_registry((const char *const *)&place->folder, NULL);
 		assert_int_equal(hn_instance_create(&instance, registry,
@@ -171,7 +171,7 @@ static void
 test_registry_create_that_changes_rounding_is_named(void **state)
 {
 #if defined(__x86_64__)
-	struct probe_place *place = *state;
+	struct loader_place *place = *state;
 	const char *dirs[] = {place->dir};
 	const struct hn_instance_spec spec = {0};
 	const struct hn_fp_state before = hn_fp_state_get();
@@ -268,11 +268,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_PROBE(test_registry_instance_gets_defaults),
-		WITH_PROBE(test_registry_instance_reads_its_section),
-		WITH_PROBE(test_registry_absent_factory_says_why),
-		WITH_PROBE(test_registry_failing_create_names_section),
-		WITH_PROBE(test_registry_create_that_changes_rounding_is_named),
+		WITH_PLACE(test_registry_instance_gets_defaults),
+		WITH_PLACE(test_registry_instance_reads_its_section),
+		WITH_PLACE(test_registry_absent_factory_says_why),
+		WITH_PLACE(test_registry_failing_create_names_section),
+		WITH_PLACE(test_registry_create_that_changes_rounding_is_named),
 		cmocka_unit_test(test_registry_plugins_of_the_tree_load),
 		cmocka_unit_test(test_registry_storage_of_the_tree_is_found),
 		cmocka_unit_test(test_host_interfaces_by_id),

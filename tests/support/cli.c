@@ -193,6 +193,8 @@ become(const struct cli *cli, const char *const *words)
 		_exit(126);
 	if (cli->file_limit && setrlimit(RLIMIT_FSIZE, &limit))
 		_exit(126);
+	if (cli->prepare)
+		cli->prepare(cli);
 	(void)execv(HONE_BINARY_DIR "/bin/hone", (char *const *)(uintptr_t)argv);
 	_exit(127);
 }

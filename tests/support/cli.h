@@ -13,10 +13,13 @@
 
 struct cli {
 	char *folder;
-	pid_t child;     /* between cli_start and cli_wait */
-	int code;        /* as a shell gives it: 128 + n for signal n */
-	char *out, *err; /* of the last command */
-	long file_limit; /* RLIMIT_FSIZE of the program in bytes; 0 = none */
+	pid_t child;       /* between cli_start and cli_wait */
+	int code;          /* as a shell gives it: 128 + n for signal n */
+	char *out, *err;   /* of the last command */
+	long file_limit;   /* RLIMIT_FSIZE of the program in bytes; 0 = none */
+	long memory_limit; /* for prepare */
+	void (*prepare)(
+		const struct cli *cli); /* called in the child before the program; or NULL */
 };
 
 /* Makes the folder with run.ini (LoRA, sft, reference backend, 4 steps) and its data.
