@@ -370,6 +370,8 @@ declare_adapters(struct hn_run *run, const struct hn_config_check *check, struct
 			(struct hn_adapter_ref){instance->section, instance->vt, instance->self};
 		st = hn_params_collect(&run->params, &run->model, instance->section, i,
 			instance->of->factory, instance->self, err);
+		if (st)
+			hn_config_locate(run->config, instance->section, err);
 	}
 	return st;
 }

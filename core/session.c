@@ -100,7 +100,11 @@ open_data(struct hn_session *s, struct hone_error *err)
 			splits ? HN_PART_TRAIN : HN_PART_ALL,
 			o->train.per_device_train_batch_size * o->train.gradient_accumulation_steps,
 			o->data.shuffle, err);
-	return st ? st : open_eval_split(s, err);
+	if (!st)
+		st = open_eval_split(s, err);
+	if (!st && o->data.strict && s->train.is_open && s->eval.is_open)
+		st = hn_dataset_check_apart(&s->train.data, &s->eval.data, s->eval.name, err);
+	return st;
 }
 
 /* ---- programs ---- */
@@ -438,7 +442,7 @@ hn_session_evaluate(struct hn_session *session, struct hn_eval_line *line, struc
 /* ---- what was read ---- */
 
 static void
-split_banner(struct hn_log *log, const struct hn_split *split)
+split_banner(struct hn_log *log, const struct hn_split *split, int64_t room)
 {
 	const struct hn_dataset_report *r = &split->data.report;
 
@@ -468,18 +472,25 @@ split_banner(struct hn_log *log, const struct hn_split *split)
 	if (r->lost_bytes)
 		hn_log_warn(log, "%s: %" PRId64 " bytes have no token and were left out",
 			split->name, r->lost_bytes);
+	if (room > 0 && r->longest > room)
+		hn_log_warn(log,
+			"%s: the longest example has %" PRId64 " tokens, and the model was made "
+			"for %" PRId64 "; lower [data] max_length",
+			split->name, r->longest, room);
 }
 
 void
 hn_session_banner(const struct hn_session *session)
 {
 	struct hn_log *log = session->run->log;
-	int64_t shared;
+	int64_t shared, room = 0;
 
+	(void)hn_config_i64_or(
+		&session->run->model.checkpoint.config, "max_position_embeddings", 0, &room, NULL);
 	if (session->train.is_open)
-		split_banner(log, &session->train);
+		split_banner(log, &session->train, room);
 	if (session->eval.is_open)
-		split_banner(log, &session->eval);
+		split_banner(log, &session->eval, room);
 	if (!session->train.is_open || !session->eval.is_open)
 		return;
 	shared = hn_dataset_count_shared(&session->train.data, &session->eval.data);

@@ -48,6 +48,25 @@ remedy(int error)
 	}
 }
 
+/* What is the machine's fault is not the file's, whatever the caller opened. */
+static enum hone_status
+status_of(int error, enum hone_status of_file)
+{
+	switch (error) {
+	case ENOMEM:
+		return HONE_ENOMEM;
+	case EMFILE:
+	case ENFILE:
+	case EIO:
+	case ESTALE:
+	case ENOSPC:
+	case EDQUOT:
+		return HONE_EIO;
+	default:
+		return of_file;
+	}
+}
+
 /* "cannot be opened: No such file or directory; check the path": what was tried, what
  * the system says, what to do. */
 enum hone_status
@@ -56,7 +75,7 @@ hn_fail_errno(struct hone_error *err, enum hone_status status, const char *path,
 {
 	char text[128];
 
-	return hone_fail_at(err, status, path, 0, 0, "%s: %s%s", doing,
+	return hone_fail_at(err, status_of(error, status), path, 0, 0, "%s: %s%s", doing,
 		strerror_r(error, text, sizeof text), remedy(error));
 }
 

@@ -25,7 +25,8 @@ struct hn_map {
 };
 
 /* Fills err with "<doing>: <the system's text>; <what helps>", for example
- * hn_fail_errno(err, HONE_EIO, path, "cannot be written", errno). */
+ * hn_fail_errno(err, HONE_EIO, path, "cannot be written", errno).  No memory, no descriptors and
+ * a failing disk have their own status instead of `status`; it is returned. */
 enum hone_status hn_fail_errno(struct hone_error *err, enum hone_status status, const char *path,
 	const char *doing, int error);
 

@@ -237,10 +237,19 @@ complain_missing(const struct hn_config_check *check, const struct hn_config_sec
 {
 	struct hn_ini_place at = {.path = check->config->path};
 
+	if (check->config->is_unread)
+		return;
 	if (section->is_given && section->at.line)
 		at = section->at;
 	hn_diagnose(check->diagnostics, HN_SEVERITY_ERROR, at, "[%.60s] %s is required: %s",
 		section->name, option->key, option->help);
+}
+
+/* "${HOME}/x", "$HOME/x" or "~/x": what a shell would replace. */
+static bool
+names_variable(const char *path)
+{
+	return strstr(path, "${") || path[0] == '$' || hn_starts_with(path, "~/");
 }
 
 /* Parses the value of one option, given or default, and writes it. */
@@ -276,6 +285,11 @@ read_option(const struct hn_config_check *check, const struct hn_config_section 
 		hn_diagnose(check->diagnostics, HN_SEVERITY_WARNING, at,
 			"[%.60s] %s: the text after ' ;' is a comment; quote the value to keep it, "
 			"or to silence this",
+			section->name, value->key);
+	if (value && option->type == HONE_OPTION_PATH && names_variable(value->text))
+		hn_diagnose(check->diagnostics, HN_SEVERITY_WARNING, at,
+			"[%.60s] %s: hone reads no environment variables, so this stays as it is "
+			"written; write the path in full",
 			section->name, value->key);
 	if (hn_option_parse(
 		    option, value ? value->text : option->default_value, &ground, &parsed, &err))
@@ -339,7 +353,8 @@ hn_config_read(const struct hn_config_check *check, const char *name, void *valu
 
 		read_option(check, section, &row, values);
 	}
-	return check->diagnostics->n_errors > n_errors ? HONE_ECONFIG : HONE_OK;
+	return check->diagnostics->n_errors > n_errors || check->config->is_unread ? HONE_ECONFIG
+										   : HONE_OK;
 }
 
 /* Nobody owns it: misspelled, an instance of what has none, or of a plugin not found. */

@@ -304,6 +304,7 @@ hn_config_load(struct hn_config **out, const struct hn_config_request *request,
 	*config = (struct hn_config){0};
 	config->path = hn_arena_strdup(&config->arena, request->path);
 	config->dir = absolute_dir(config, request->path);
+	config->is_unread = ini.is_unread;
 	if (find_preset(&ini, request, &preset))
 		load_preset(config, request, &preset, diagnostics);
 	add_layer(config, &ini, HN_LAYER_FILE, config->dir);
@@ -333,6 +334,29 @@ hn_config_get(const struct hn_config *config, const char *section, const char *k
 	index = hn_table_get(&config->by_key, full.text);
 	hn_str_fini(&full);
 	return index ? &config->values[*index] : NULL;
+}
+
+void
+hn_config_locate(const struct hn_config *config, const char *section, struct hone_error *err)
+{
+	const size_t key_bytes = strspn(err->text, "abcdefghijklmnopqrstuvwxyz0123456789_");
+	const struct hn_config_section *found = hn_config_section(config, section);
+	const struct hn_config_value *value = NULL;
+	struct hn_ini_place at = found ? found->at : (struct hn_ini_place){.path = config->path};
+	char key[HN_INI_KEY_MAX + 1], text[sizeof err->text];
+
+	if (err->place[0])
+		return;
+	memcpy(text, err->text, sizeof text);
+	(void)snprintf(key, sizeof key, "%.*s", (int)key_bytes, text);
+	if (hn_starts_with(text + key_bytes, " = "))
+		value = hn_config_get(config, section, key);
+	if (value) {
+		at = value->at;
+		at.column = at.line ? value->value_column : 0;
+	}
+	(void)hone_fail_at(err, (enum hone_status)err->status, at.path ? at.path : config->path,
+		at.line, at.line ? at.column : 0, "[%.60s] %.440s", section, text);
 }
 
 void

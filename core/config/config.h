@@ -78,6 +78,7 @@ struct hn_config {
 	struct hn_table by_key;     /* "section\nkey" -> topmost value */
 	size_t *read_order;         /* sections that were read, in that order */
 	size_t n_read, cap_read;
+	bool is_unread; /* nothing of the file could be read: no key of it is missed */
 };
 
 struct hn_config_request {
@@ -106,6 +107,10 @@ const struct hn_config_value *hn_config_get(
 const struct hn_config_value *hn_config_find(
 	const struct hn_config *config, const char *section, const struct hone_option *option);
 
+/* Gives an error about a section's values its place: that of the key that `err->text` begins
+ * with, else of the section.  A place that is known stays. */
+void hn_config_locate(const struct hn_config *config, const char *section, struct hone_error *err);
+
 /* Marks a section as used without reading it (its plugin speaks another table). */
 void hn_config_use(struct hn_config *config, const char *section);
 
@@ -131,7 +136,7 @@ const struct hn_config_table *hn_config_table(
  * zeroed first: every option is written, absent ones with their default.  Reports: unknown
  * and misplaced keys, aliases, a key given twice, required keys that are missing, values
  * that do not parse.  Strings live as long as the configuration.
- * HONE_ECONFIG when an error was added, HONE_ENOTFOUND when no table owns the section. */
+ * HONE_ECONFIG when an error was added or the file is unread, HONE_ENOTFOUND when no table owns the section. */
 enum hone_status hn_config_read(
 	const struct hn_config_check *check, const char *section, void *values);
 

@@ -86,6 +86,31 @@ is_count(double value)
 	return value < 1 || value == floor(value);
 }
 
+/* A chain names each part once; a second one of a kind has a section of its own. */
+static void
+check_list(const struct hn_config_check *check, const char *key, const struct hone_strings *list)
+{
+	const struct hn_config_value *value = given(check, "run", key);
+	char text[160];
+
+	if (value && list->n > 1 && hn_streq(key, "objective")) {
+		contradict(check, value, NULL, "several objectives in one run are not offered yet");
+		return;
+	}
+	for (int64_t i = 1; value && i < list->n; i++) {
+		for (int64_t j = 0; j < i; j++) {
+			if (!hn_streq(list->items[i], list->items[j]))
+				continue;
+			(void)snprintf(text, sizeof text,
+				"'%.40s' stands there twice; a second one is [%.40s.second], with "
+				"its own keys",
+				list->items[i], list->items[i]);
+			contradict(check, value, NULL, text);
+			return;
+		}
+	}
+}
+
 /* Validation rows come from one place. */
 static void
 check_data(const struct hn_config_check *check, const struct hn_data_options *data)
@@ -204,11 +229,14 @@ hn_host_options_read(const struct hn_config_check *check, struct hn_host_options
 
 	/* A contradiction between values is only worth a word where the values are right. */
 	if (check->diagnostics->n_errors == n_errors) {
+		check_list(check, "adapter", &out->run.adapter);
+		check_list(check, "objective", &out->run.objective);
 		check_data(check, &out->data);
 		check_warmup(check, &out->train);
 		check_steps(check, &out->train);
 		check_schedule(check, &out->train);
 		check_best(check, out);
 	}
-	return check->diagnostics->n_errors > n_errors ? HONE_ECONFIG : HONE_OK;
+	return check->diagnostics->n_errors > n_errors || check->config->is_unread ? HONE_ECONFIG
+										   : HONE_OK;
 }

@@ -480,11 +480,20 @@ hn_ini_parse(struct hn_ini *ini, const char *path, const char *text, size_t n,
 	ini->path = hn_arena_strdup(&ini->arena, path);
 	if (n == 0) {
 		hn_diagnose(diagnostics, HN_SEVERITY_ERROR, whole, "the file is empty");
+		ini->is_unread = true;
 		return;
 	}
 	if (is_utf16(text, n)) {
 		hn_diagnose(diagnostics, HN_SEVERITY_ERROR, whole,
 			"the file looks like UTF-16; save it as UTF-8");
+		ini->is_unread = true;
+		return;
+	}
+	if (memchr(text, '\r', n) && !memchr(text, '\n', n)) {
+		hn_diagnose(diagnostics, HN_SEVERITY_ERROR, whole,
+			"the lines end with a carriage return alone; save the file with Unix or "
+			"Windows line ends");
+		ini->is_unread = true;
 		return;
 	}
 	source.end = text + n;
@@ -534,6 +543,9 @@ hn_ini_read(struct hn_ini *ini, const char *path, struct hn_diagnostics *diagnos
 	char *text = NULL;
 	size_t n = 0;
 
+	if (!path[0])
+		return hone_fail(err, HONE_ECONFIG,
+			"the name of the INI file is empty; give a path such as run.ini");
 	status = check_kind(path, err);
 	if (!status)
 		status = hn_file_read(path, HN_INI_FILE_MAX, HONE_ECONFIG, &text, &n, err);

@@ -50,6 +50,7 @@ struct hn_ini {
 	size_t n, cap;
 	struct hn_ini_section *sections; /* in order, also those without keys */
 	size_t n_sections, cap_sections;
+	bool is_unread; /* a fault of the whole file was told, and nothing of it was read */
 };
 
 void hn_ini_fini(struct hn_ini *ini);

@@ -315,6 +315,20 @@ hn_dataset_count_shared(const struct hn_dataset *a, const struct hn_dataset *b)
 	return n_shared;
 }
 
+enum hone_status
+hn_dataset_check_apart(const struct hn_dataset *train, const struct hn_dataset *other,
+	const char *name, struct hone_error *err)
+{
+	const int64_t n = hn_dataset_count_shared(train, other);
+
+	if (!n)
+		return HONE_OK;
+	return hone_fail_at(err, HONE_EDATA, other->file.path, 0, 0,
+		"[data] strict = yes: %lld rows of the %s data stand in the training data, too; "
+		"take them out of one of the two",
+		(long long)n, name);
+}
+
 bool
 hn_dataset_unchanged(const struct hn_dataset *data)
 {

@@ -98,6 +98,9 @@ int64_t hn_dataset_line(const struct hn_dataset *data, int64_t example);
 
 /* Rows of `b` that say the same as a row of `a`. */
 int64_t hn_dataset_count_shared(const struct hn_dataset *a, const struct hn_dataset *b);
+/* HONE_EDATA where there are any; `name` is that of the other split. */
+enum hone_status hn_dataset_check_apart(const struct hn_dataset *train,
+	const struct hn_dataset *other, const char *name, struct hone_error *err);
 
 /* Whether the file is as it was when it was opened. */
 bool hn_dataset_unchanged(const struct hn_dataset *data);

@@ -267,7 +267,8 @@ fail_parse(json_error_t *why, const char *path, int64_t line, bool is_last, stru
 	else if (code == json_error_end_of_input_expected)
 		remedy = "; one line holds one record";
 	else if (code == json_error_null_character)
-		remedy = "; U+0000 cannot be carried";
+		return hone_fail_at(err, HONE_EDATA, path, line, why->column > 0 ? why->column : 1,
+			"the character U+0000 (\\u0000) cannot be carried; take it out");
 	return hone_fail_at(err, HONE_EDATA, path, line, why->column > 0 ? why->column : 1, "%s%s",
 		why->text, remedy);
 }

@@ -58,6 +58,30 @@ collect_specials(struct hn_text_service *service, struct hone_error *err)
 	return st;
 }
 
+/* A template is one value of most files, so a line and column in it are no place in the file.
+ * What goes wrong in a row has the row for its place: only a file that cannot be parsed is
+ * named alone. */
+enum hone_status
+hn_text_service_fail(const struct hn_text_service *service, bool is_row, enum hone_status st,
+	struct hone_error *err)
+{
+	const char *file = hn_tokenizer_template_file(service->tok);
+	char text[sizeof err->text];
+	const int32_t line = err ? err->line : 0, column = err ? err->column : 0;
+
+	if (!st || !err || !hn_streq(err->place, HN_TEMPLATE_PLACE))
+		return st;
+	memcpy(text, err->text, sizeof text);
+	if (is_row && line)
+		return hone_fail(err, st,
+			"%.300s (line %d, column %d of the chat_template in %.120s)", text,
+			(int)line, (int)column, file);
+	if (is_row)
+		return hone_fail(err, st, "%s", text);
+	return hone_fail_at(err, st, file, 0, 0, "chat_template, line %d, column %d: %.440s",
+		(int)line, (int)column, text);
+}
+
 enum hone_status
 hn_text_service_init(struct hn_text_service *service, const struct hn_tokenizer *tok, int64_t now,
 	struct hone_error *err)
@@ -74,7 +98,8 @@ hn_text_service_init(struct hn_text_service *service, const struct hn_tokenizer 
 	service->adds_bos = hn_tokenizer_adds_bos(tok);
 	service->adds_eos = hn_tokenizer_adds_eos(tok);
 	if (source.len)
-		st = hn_template_parse(source.bytes, source.len, &service->tpl, err);
+		st = hn_text_service_fail(service, false,
+			hn_template_parse(source.bytes, source.len, &service->tpl, err), err);
 	if (!st)
 		st = set_token(service, "bos_token", service->bos, err);
 	if (!st)

@@ -271,6 +271,7 @@ hn_tokenise(const struct hn_text_service *service, struct hn_text_scratch *scrat
 		st = tokenise_chat(service, scratch, sample, flags, out, err);
 	if (!st && sample->kind == HN_SAMPLE_CHAT_PAIR)
 		st = tokenise_chat_pair(service, scratch, sample, flags, out, err);
+	st = hn_text_service_fail(service, true, st, err);
 	return hn_data_clean(st, err); /* a template may quote the row */
 }
 
@@ -315,7 +316,7 @@ hn_tokenise_prompt(const struct hn_text_service *service, struct hn_text_scratch
 			st = encode_rendered(scratch, err);
 	}
 	if (st)
-		return hn_data_clean(st, err);
+		return hn_data_clean(hn_text_service_fail(service, true, st, err), err);
 	(void)reserve_learned(scratch, 0);
 	finish(scratch, out);
 	return HONE_OK;

@@ -35,6 +35,10 @@ struct hn_text_service {
 	bool starts_special[256];
 };
 
+/* Puts file and row in the place of an error of the template; gives `st` back. */
+enum hone_status hn_text_service_fail(const struct hn_text_service *service, bool is_row,
+	enum hone_status st, struct hone_error *err);
+
 /* `now` is what a template's strftime_now sees (seconds since 1970 UTC), so that runs repeat.
  * A template that cannot be parsed is HONE_EMODEL.  Finished by the caller in any case. */
 enum hone_status hn_text_service_init(struct hn_text_service *service,

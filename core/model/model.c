@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "model/model.h"
+#include "model/unmatched.h"
 
 /* ---- configuration for plugins ---- */
 
@@ -168,6 +169,7 @@ hn_model_is_of(const struct hn_model *model, const char *model_types)
 struct sink {
 	struct hone_sites base;
 	struct hn_model *model;
+	struct hn_unmatched unmatched; /* weights of sites that the file has not, or otherwise */
 };
 
 static bool
@@ -202,11 +204,13 @@ fill_weight(const struct hn_model *model, const struct hn_tensor_info *tensor,
 	return HONE_OK;
 }
 
-/* Finds the tensor <site name><suffix> and its shape, and adds it to the weights. */
+/* Finds the tensor <site name><suffix> and its shape, and adds it to the weights.  What is not
+ * there or of another shape is an error when all sites were declared. */
 static enum hone_status
-add_weight(struct hn_model *model, const struct hone_site_spec *spec, const char *suffix,
-	uint32_t rank, const int64_t *dim, bool is_optional, int32_t *index, struct hone_error *err)
+add_weight(struct sink *sink, const struct hone_site_spec *spec, const char *suffix, uint32_t rank,
+	const int64_t *dim, bool is_optional, int32_t *index, struct hone_error *err)
 {
+	struct hn_model *model = sink->model;
 	const char *stem = is_gguf(model) ? spec->gguf_name : spec->name;
 	const struct hn_tensor_file *file = &model->checkpoint.tensors;
 	struct hn_weight weight = {.rank = rank};
@@ -222,12 +226,15 @@ add_weight(struct hn_model *model, const struct hone_site_spec *spec, const char
 		weight.dtype = HONE_DTYPE_F32;
 	} else {
 		const struct hn_tensor_info *tensor = hn_tensor_file_find(file, stored);
+		struct hone_error why = {0};
 
 		if (!tensor && is_optional)
 			return HONE_OK;
-		st = hn_tensor_file_expect(file, stored, rank, dim, &tensor, err);
-		if (!st)
-			st = fill_weight(model, tensor, &weight, err);
+		if (hn_tensor_file_expect(file, stored, rank, dim, &tensor, &why)) {
+			hn_unmatched_add(&sink->unmatched, stored, &why);
+			return HONE_OK;
+		}
+		st = fill_weight(model, tensor, &weight, err);
 	}
 	if (st)
 		return st;
@@ -254,9 +261,10 @@ tie(struct hn_model *model, const struct hone_site_spec *spec, struct hn_site *s
 }
 
 static enum hone_status
-find_stored(struct hn_model *model, const struct hone_site_spec *spec, struct hn_site *site,
+find_stored(struct sink *sink, const struct hone_site_spec *spec, struct hn_site *site,
 	struct hone_error *err)
 {
+	struct hn_model *model = sink->model;
 	const int64_t matrix[2] = {
 		spec->kind == HONE_SITE_EMBED ? spec->in_features : spec->out_features,
 		spec->kind == HONE_SITE_EMBED ? spec->out_features : spec->in_features};
@@ -270,10 +278,10 @@ find_stored(struct hn_model *model, const struct hone_site_spec *spec, struct hn
 	if (spec->tied_to)
 		st = tie(model, spec, site, err);
 	else
-		st = add_weight(model, spec, ".weight", is_vector ? 1 : 2,
+		st = add_weight(sink, spec, ".weight", is_vector ? 1 : 2,
 			is_vector ? &vector : matrix, false, &site->weight, err);
 	if (!st && (spec->flags & (HONE_SITE_HAS_BIAS | HONE_SITE_OPTIONAL_BIAS)))
-		st = add_weight(model, spec, ".bias", 1, &vector,
+		st = add_weight(sink, spec, ".bias", 1, &vector,
 			(spec->flags & HONE_SITE_OPTIONAL_BIAS) != 0, &site->bias, err);
 	if (site->bias >= 0)
 		site->pub.flags |= HONE_SITE_HAS_BIAS;
@@ -285,7 +293,8 @@ find_stored(struct hn_model *model, const struct hone_site_spec *spec, struct hn
 static enum hone_status
 declare_site(struct hone_sites *sites, const struct hone_site_spec *spec, struct hone_error *err)
 {
-	struct hn_model *model = ((struct sink *)(void *)sites)->model;
+	struct sink *sink = (struct sink *)(void *)sites;
+	struct hn_model *model = sink->model;
 	struct hn_site site = {.gguf_name = spec->gguf_name
 			? hn_arena_strdup(&model->arena, spec->gguf_name)
 			: NULL};
@@ -307,7 +316,7 @@ declare_site(struct hone_sites *sites, const struct hone_site_spec *spec, struct
 		.head_dim = spec->head_dim,
 		.row_order = is_gguf(model) ? spec->gguf_row_order : HONE_ROWS_PLAIN,
 		.index = model->n_sites};
-	st = find_stored(model, spec, &site, err);
+	st = find_stored(sink, spec, &site, err);
 	if (st)
 		return st;
 	(void)snprintf(place, sizeof place, "%s/%" PRId32, spec->role, spec->layer);
@@ -327,13 +336,25 @@ enum hone_status
 hn_model_declare(struct hn_model *model, const struct hone_architecture_vt *architecture,
 	const void *self, struct hone_error *err)
 {
-	struct sink sink = {{&sites_vt}, model};
+	struct sink sink = {.base = {&sites_vt}, .model = model};
 	enum hone_status st = architecture->declare(self, &model->base, &sink.base, err);
 
 	if (!st && model->n_sites == 0)
 		st = hone_fail(err, HONE_EPLUGIN, "the architecture declares no site");
+	if (sink.unmatched.n)
+		st = hn_unmatched_finish(&sink.unmatched, err);
+	else if (!st)
+		st = hn_model_check_unused(model, err);
+	/* What this model asks for and the architecture has not is the model's matter. */
+	if (st == HONE_EUNSUPPORTED) {
+		st = HONE_EMODEL;
+		if (err)
+			err->status = HONE_EMODEL;
+	}
 	if (st && err && !err->place[0])
-		(void)snprintf(err->place, sizeof err->place, "%s", model->checkpoint.path);
+		(void)snprintf(err->place, sizeof err->place, "%s",
+			model->checkpoint.config.path ? model->checkpoint.config.path
+						      : model->checkpoint.path);
 	model->architecture = architecture;
 	model->architecture_self = self;
 	return st;

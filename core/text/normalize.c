@@ -313,14 +313,17 @@ parse_step(struct hn_norms *norms, const json_t *json, int depth, struct hone_er
 	if (hn_streq(type, "Prepend"))
 		return push_content(push(norms, HN_NORM_PREPEND), json, "prepend", err);
 	if (!hn_streq(type, "Sequence"))
-		return hone_fail(err, HONE_EUNSUPPORTED,
+		return hone_fail(err, HONE_EMODEL,
 			"normalizer '%s' is not supported; there are NFC, NFD, NFKC, NFKD, "
 			"Lowercase, "
 			"Replace, Prepend and Sequence",
 			type);
 	const json_t *steps = json_object_get(json, "normalizers");
-	for (size_t i = 0; i < json_array_size(steps) && !st; i++)
+	for (size_t i = 0; i < json_array_size(steps) && !st; i++) {
 		st = parse_step(norms, json_array_get(steps, i), depth + 1, err);
+		if (st)
+			hn_json_path(err, "normalizers", i);
+	}
 	return st;
 }
 

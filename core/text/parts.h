@@ -263,6 +263,7 @@ struct hn_tokenizer {
 	int32_t *ends;
 	size_t n_ends;
 	char *chat_template;
+	char *template_file; /* where it stands */
 	size_t chat_template_len;
 	char *source,
 		*config_source; /* tokenizer.json and tokenizer_config.json as they were read */
@@ -308,7 +309,12 @@ enum hone_status hn_json_fail(struct hone_error *err, const char *origin, const 
 /* Fills special ids, ends and chat template from the side files. */
 enum hone_status hn_tokenizer_read_config(
 	struct hn_tokenizer *tok, const struct hn_tokenizer_files *files, struct hone_error *err);
-/* jansson with what this house wants of it: duplicates refused, place in the error. */
+/* The path of a file in the folder of `origin`, for messages. */
+void hn_text_beside(const char *origin, const char *name, char *out, size_t n);
+/* Puts ".list[i]" before the path that is the place of an error; NULL-safe. */
+void hn_json_path(struct hone_error *err, const char *list, size_t i);
+/* jansson with what this house wants of it: duplicates refused, place in the error.  `name` is
+ * a file beside `origin`, "" = `origin` itself. */
 json_t *hn_json_parse(const char *text, size_t len, size_t flags, const char *origin,
 	const char *name, struct hone_error *err);
 

@@ -71,7 +71,7 @@ refuse(const struct rewriting *r, struct hone_error *err)
 {
 	const size_t left = r->n - r->i;
 
-	return hone_fail(err, HONE_EUNSUPPORTED,
+	return hone_fail(err, HONE_EMODEL,
 		"the pattern's '%.*s' at byte %zu is a construct that is not supported",
 		(int)(left < 4 ? left : 4), r->in + r->i, r->i);
 }

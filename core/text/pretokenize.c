@@ -250,7 +250,7 @@ read_behavior(const json_t *json, enum hn_behavior *out, struct hone_error *err)
 			*out = (enum hn_behavior)i;
 			return HONE_OK;
 		}
-	return hone_fail(err, HONE_EUNSUPPORTED, "pre-tokenizer behavior '%s' is not known",
+	return hone_fail(err, HONE_EMODEL, "pre-tokenizer behavior '%s' is not known",
 		text ? text : "(none)");
 }
 
@@ -296,7 +296,7 @@ parse_step(struct hn_pres *pres, const json_t *json, int depth, struct hone_erro
 		return hone_fail(err, HONE_EMODEL, "pre-tokenizer: %s",
 			type ? "too many steps" : "a step without a type");
 	if (pres->is_byte_level)
-		return hone_fail(err, HONE_EUNSUPPORTED,
+		return hone_fail(err, HONE_EMODEL,
 			"pre-tokenizer '%s' after ByteLevel is not supported; ByteLevel must be "
 			"last",
 			type);
@@ -320,13 +320,16 @@ parse_step(struct hn_pres *pres, const json_t *json, int depth, struct hone_erro
 		return st ? st : push_pattern(pres, "[\\p{P}!-/:-@\\[-`{-~]", behavior, false, err);
 	}
 	if (!hn_streq(type, "Sequence"))
-		return hone_fail(err, HONE_EUNSUPPORTED,
+		return hone_fail(err, HONE_EMODEL,
 			"pre-tokenizer '%s' is not supported; there are ByteLevel, Split, Digits, "
 			"Punctuation, Whitespace, WhitespaceSplit and Sequence",
 			type);
 	const json_t *steps = json_object_get(json, "pretokenizers");
-	for (size_t i = 0; i < json_array_size(steps) && !st; i++)
+	for (size_t i = 0; i < json_array_size(steps) && !st; i++) {
 		st = parse_step(pres, json_array_get(steps, i), depth + 1, err);
+		if (st)
+			hn_json_path(err, "pretokenizers", i);
+	}
 	return st;
 }
 
@@ -338,7 +341,7 @@ hn_pres_parse(struct hn_pres *pres, const json_t *json, struct hone_error *err)
 	if (json && !json_is_null(json))
 		st = parse_step(pres, json, 0, err);
 	if (!st && !pres->is_byte_level)
-		return hone_fail(err, HONE_EUNSUPPORTED,
+		return hone_fail(err, HONE_EMODEL,
 			"the pre-tokenizer has no ByteLevel step: this is no byte-level BPE "
 			"tokenizer, and "
 			"SentencePiece-like ones are not supported");

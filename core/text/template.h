@@ -13,11 +13,14 @@
  * list or dict.  A template reads its variables and nothing else: attributes are those of a
  * closed list, names with two leading underscores are refused, there is no clock.
  *
- * Errors: place "chat_template", HONE_EMODEL for the template, HONE_EDATA where the template
+ * Errors: place HN_TEMPLATE_PLACE, HONE_EMODEL for the template, HONE_EDATA where the template
  * itself refuses the messages (raise_exception).
  */
 #ifndef HN_TEXT_TEMPLATE_H
 #define HN_TEXT_TEMPLATE_H
+
+/* The place of every error here; who knows the file puts that instead. */
+#define HN_TEMPLATE_PLACE "chat_template"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -14,7 +14,7 @@
 #include "base/arena.h"
 #include "text/template.h"
 
-#define TPL_PLACE     "chat_template"
+#define TPL_PLACE     HN_TEMPLATE_PLACE
 #define TPL_DEPTH_MAX 200 /* of the tree, and of nested values */
 #define TPL_ARGS_MAX  4   /* named parameters of a filter or method */
 

@@ -41,6 +41,7 @@ hn_tokenizer_destroy(struct hn_tokenizer *tok)
 	free(tok->after);
 	free(tok->ends);
 	free(tok->chat_template);
+	free(tok->template_file);
 	free(tok->source);
 	free(tok->config_source);
 	free(tok);
@@ -188,7 +189,7 @@ fill_from_spec(
 	enum hone_status st;
 
 	if (!pre)
-		return hone_fail(err, HONE_EUNSUPPORTED,
+		return hone_fail(err, HONE_EMODEL,
 			"tokenizer.ggml.pre is '%s', which is not known; a guess would give wrong "
 			"tokens, "
 			"so train from the model's Hugging Face folder instead",
@@ -214,6 +215,7 @@ fill_from_spec(
 	if (spec->chat_template.len)
 		memcpy(tok->chat_template, spec->chat_template.bytes, spec->chat_template.len);
 	tok->chat_template[spec->chat_template.len] = '\0';
+	tok->template_file = hn_strdup(tok->origin);
 	hn_tokenizer_set_ends(tok, NULL, 0);
 	return HONE_OK;
 }
@@ -312,6 +314,12 @@ struct hn_text
 hn_tokenizer_chat_template(const struct hn_tokenizer *tok)
 {
 	return (struct hn_text){tok->chat_template, tok->chat_template_len};
+}
+
+const char *
+hn_tokenizer_template_file(const struct hn_tokenizer *tok)
+{
+	return tok->template_file ? tok->template_file : tok->origin;
 }
 
 /* A spelling that is not all in the alphabet stands for itself, as do added tokens. */

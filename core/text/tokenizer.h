@@ -126,6 +126,8 @@ bool hn_tokenizer_adds_bos(const struct hn_tokenizer *tok);
 bool hn_tokenizer_adds_eos(const struct hn_tokenizer *tok);
 /* Jinja source, borrowed; empty = none. */
 struct hn_text hn_tokenizer_chat_template(const struct hn_tokenizer *tok);
+/* The file it stands in, for messages; borrowed. */
+const char *hn_tokenizer_template_file(const struct hn_tokenizer *tok);
 
 /* 128 bits over everything that decides ids, decoding and the chat template, as 32 hex digits:
  * equal for a tokenizer and for what hn_tokenizer_write made of it. */

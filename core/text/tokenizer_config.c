@@ -32,35 +32,44 @@ read_side(json_t **out, const struct hn_text *text, const char *origin, const ch
 	return *out ? HONE_OK : HONE_EMODEL;
 }
 
-/* A special token as text, from the first file that has it. */
-static const json_t *
-special_text(const struct sides *sides, const char *key)
+/* An error of one of the files beside tokenizer.json. */
+static enum hone_status
+fail_beside(
+	const struct hn_tokenizer *tok, const char *name, const char *text, struct hone_error *err)
 {
-	const json_t *value = json_object_get(sides->config, key);
+	char place[200];
 
-	if (!value || json_is_null(value))
-		value = json_object_get(sides->map, key);
-	if (json_is_object(value))
-		value = json_object_get(value, "content");
-	return json_is_string(value) ? value : NULL;
+	hn_text_beside(tok->origin, name, place, sizeof place);
+	return hone_fail_at(err, HONE_EMODEL, place, 0, 0, "%s", text);
 }
 
+/* A special token is text or {"content": text}, in the first file that has it; null is none. */
 static enum hone_status
 set_special(const struct hn_tokenizer *tok, const struct sides *sides, const char *key,
 	bool is_needed, int32_t *id, struct hone_error *err)
 {
-	const json_t *text = special_text(sides, key);
+	const json_t *value = json_object_get(sides->config, key);
+	const bool is_in_map = !value || json_is_null(value);
+	const char *name = is_in_map ? "special_tokens_map.json" : "tokenizer_config.json";
+	char text[160];
 
-	if (!text)
+	if (is_in_map)
+		value = json_object_get(sides->map, key);
+	if (!value || json_is_null(value))
 		return HONE_OK;
-	const int32_t found =
-		hn_tokenizer_find(tok, json_string_value(text), json_string_length(text));
-	if (found < 0 && is_needed)
-		return hone_fail(err, HONE_EMODEL,
-			"%s is '%.60s', which is no token of tokenizer.json", key,
-			json_string_value(text));
-	*id = found;
-	return HONE_OK;
+	if (json_is_object(value))
+		value = json_object_get(value, "content");
+	if (!json_is_string(value)) {
+		(void)snprintf(text, sizeof text,
+			"%s must be a text, or an object with its text as \"content\"", key);
+		return fail_beside(tok, name, text, err);
+	}
+	*id = hn_tokenizer_find(tok, json_string_value(value), json_string_length(value));
+	if (*id >= 0 || !is_needed)
+		return HONE_OK;
+	(void)snprintf(text, sizeof text, "%s is '%.60s', which is no token of tokenizer.json", key,
+		json_string_value(value));
+	return fail_beside(tok, name, text, err);
 }
 
 /* A number, or -1: ids of generation_config.json are only ever a second choice. */
@@ -110,12 +119,24 @@ config_template(const json_t *config)
 	return value;
 }
 
-static void
-set_template(struct hn_tokenizer *tok, const json_t *config, const struct hn_text *jinja)
+static enum hone_status
+set_template(struct hn_tokenizer *tok, const json_t *config, const struct hn_text *jinja,
+	struct hone_error *err)
 {
 	const json_t *value = config_template(config);
 	struct hn_text text = *jinja;
+	char place[200];
 
+	if (hn_utf8_check(jinja->bytes, jinja->len) != jinja->len)
+		return fail_beside(tok, "chat_template.jinja", "is not valid UTF-8", err);
+	if (value && !json_is_null(value) && !json_is_string(value) && !json_is_array(value))
+		return fail_beside(tok, "tokenizer_config.json",
+			"chat_template must be a text, or a list of objects with \"name\" and "
+			"\"template\"",
+			err);
+	hn_text_beside(tok->origin, text.len ? "chat_template.jinja" : "tokenizer_config.json",
+		place, sizeof place);
+	tok->template_file = hn_strdup(place);
 	if (!text.len && json_is_string(value))
 		text = (struct hn_text){json_string_value(value), json_string_length(value)};
 	tok->chat_template = hn_alloc(text.len + 1);
@@ -123,6 +144,7 @@ set_template(struct hn_tokenizer *tok, const json_t *config, const struct hn_tex
 		memcpy(tok->chat_template, text.bytes, text.len);
 	tok->chat_template[text.len] = '\0';
 	tok->chat_template_len = text.len;
+	return HONE_OK;
 }
 
 enum hone_status
@@ -130,8 +152,6 @@ hn_tokenizer_read_config(
 	struct hn_tokenizer *tok, const struct hn_tokenizer_files *files, struct hone_error *err)
 {
 	struct sides sides = {NULL, NULL, NULL};
-	struct hone_error inner = {0};
-	const struct hn_text *jinja = &files->chat_template;
 	enum hone_status st;
 
 	st = read_side(
@@ -142,24 +162,18 @@ hn_tokenizer_read_config(
 	if (!st)
 		st = read_side(&sides.generation, &files->generation_config, tok->origin,
 			"generation_config.json", err);
-	if (!st) {
-		st = set_special(tok, &sides, "bos_token", true, &tok->bos, &inner);
-		if (!st)
-			st = set_special(tok, &sides, "eos_token", true, &tok->eos, &inner);
-		if (!st)
-			st = set_special(tok, &sides, "unk_token", false, &tok->unk, &inner);
-		if (!st)
-			st = set_special(tok, &sides, "pad_token", false, &tok->pad, &inner);
-		if (!st && hn_utf8_check(jinja->bytes, jinja->len) != jinja->len)
-			st = hone_fail(
-				&inner, HONE_EMODEL, "chat_template.jinja is not valid UTF-8");
-		if (st)
-			(void)hone_fail_at(err, st, tok->origin, 0, 0, "%s", inner.text);
-	}
-	if (!st) {
+	if (!st)
+		st = set_special(tok, &sides, "bos_token", true, &tok->bos, err);
+	if (!st)
+		st = set_special(tok, &sides, "eos_token", true, &tok->eos, err);
+	if (!st)
+		st = set_special(tok, &sides, "unk_token", false, &tok->unk, err);
+	if (!st)
+		st = set_special(tok, &sides, "pad_token", false, &tok->pad, err);
+	if (!st)
+		st = set_template(tok, sides.config, &files->chat_template, err);
+	if (!st)
 		set_ends(tok, sides.generation);
-		set_template(tok, sides.config, jinja);
-	}
 	json_decref(sides.config);
 	json_decref(sides.map);
 	json_decref(sides.generation);
@@ -184,16 +198,41 @@ slurp(const char *folder, const char *name, bool is_needed, struct hn_text *text
 	return st;
 }
 
+/* No tokenizer.json: names what lies there instead, which is never read. */
+static enum hone_status
+check_there(const char *folder, const char *path, struct hone_error *err)
+{
+	static const char *const others[] = {
+		"tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tokenizer.tiktoken"};
+
+	if (hn_path_is_file(path))
+		return HONE_OK;
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+		char *other = hn_path_join(folder, others[i]);
+		const bool is_there = hn_path_is_file(other);
+
+		free(other);
+		if (is_there)
+			return hone_fail_at(err, HONE_EMODEL, folder, 0, 0,
+				"there is a %s in it, which is not read, and no tokenizer.json; "
+				"make one with AutoTokenizer's save_pretrained",
+				others[i]);
+	}
+	return hone_fail_at(err, HONE_EMODEL, folder, 0, 0,
+		"there is no tokenizer.json in it; get it from where the model comes from");
+}
+
 enum hone_status
 hn_tokenizer_load(struct hn_tokenizer **out, const char *folder, struct hone_error *err)
 {
 	struct hn_tokenizer_files files = {0};
 	char *origin = hn_path_join(folder, "tokenizer.json");
-	enum hone_status st;
+	enum hone_status st = check_there(folder, origin, err);
 
 	*out = NULL;
 	files.origin = origin;
-	st = slurp(folder, "tokenizer.json", true, &files.tokenizer_json, err);
+	if (!st)
+		st = slurp(folder, "tokenizer.json", true, &files.tokenizer_json, err);
 	if (!st)
 		st = slurp(folder, "tokenizer_config.json", false, &files.tokenizer_config, err);
 	if (!st)

@@ -38,14 +38,14 @@ check_kind(const struct hn_tensor_file *gguf, const char **pre, struct hone_erro
 	if (st)
 		return st;
 	if (!hn_streq(model, "gpt2"))
-		return hone_fail_at(err, HONE_EUNSUPPORTED, gguf->path, 0, 0,
+		return hone_fail_at(err, HONE_EMODEL, gguf->path, 0, 0,
 			"tokenizer.ggml.model is '%s'; 'gpt2', byte-level BPE, is what is "
 			"supported, "
 			"SentencePiece (llama), WordPiece (bert) and Unigram (t5) are not",
 			model);
 	st = hn_meta_string(gguf, "tokenizer.ggml.pre", pre, err);
 	if (st == HONE_ENOTFOUND)
-		return hone_fail_at(err, HONE_EUNSUPPORTED, gguf->path, 0, 0,
+		return hone_fail_at(err, HONE_EMODEL, gguf->path, 0, 0,
 			"tokenizer.ggml.pre is missing, and a guess would give wrong tokens; "
 			"convert "
 			"the model again with a current llama.cpp");

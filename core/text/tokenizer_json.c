@@ -16,6 +16,15 @@
 
 enum { DEPTH_MAX = 8, HOLES_MAX = 65536 };
 
+void
+hn_text_beside(const char *origin, const char *name, char *out, size_t n)
+{
+	const char *slash = strrchr(origin, '/');
+	const int dir = slash ? (int)(slash + 1 - origin) : 0;
+
+	(void)snprintf(out, n, "%.*s%s", dir < (int)n ? dir : 0, origin, name);
+}
+
 json_t *
 hn_json_parse(const char *text, size_t len, size_t flags, const char *origin, const char *name,
 	struct hone_error *err)
@@ -26,13 +35,27 @@ hn_json_parse(const char *text, size_t len, size_t flags, const char *origin, co
 
 	if (json && json_is_object(json))
 		return json;
-	(void)snprintf(place, sizeof place, "%s%s%s", origin, *name ? "/" : "", name);
+	(void)snprintf(place, sizeof place, "%.199s", origin);
+	if (*name)
+		hn_text_beside(origin, name, place, sizeof place);
 	if (json)
 		(void)hone_fail_at(err, HONE_EMODEL, place, 1, 1, "a JSON object is expected");
 	else
 		(void)hone_fail_at(err, HONE_EMODEL, place, why.line, why.column, "%s", why.text);
 	json_decref(json);
 	return NULL;
+}
+
+/* The place of an error in a part of the file is the path from that part on. */
+void
+hn_json_path(struct hone_error *err, const char *list, size_t i)
+{
+	char rest[sizeof err->place];
+
+	if (!err)
+		return;
+	memcpy(rest, err->place, sizeof rest);
+	(void)snprintf(err->place, sizeof err->place, ".%s[%zu]%.150s", list, i, rest);
 }
 
 static bool
@@ -57,14 +80,14 @@ check_model(const json_t *json, struct hone_error *err)
 		return hone_fail(
 			err, HONE_EMODEL, "there is no 'model'; is this a tokenizer.json?");
 	if (type && !hn_streq(json_is_string(type) ? json_string_value(type) : "", "BPE"))
-		return hone_fail(err, HONE_EUNSUPPORTED,
+		return hone_fail(err, HONE_EMODEL,
 			"model.type is '%s'; byte-level BPE is what is supported, WordPiece, "
 			"Unigram and "
 			"SentencePiece models are not",
 			json_is_string(type) ? json_string_value(type) : "?");
 	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
 		if (is_set(json_object_get(json, refused[i])))
-			return hone_fail(err, HONE_EUNSUPPORTED,
+			return hone_fail(err, HONE_EMODEL,
 				"model.%s is set, which is not supported", refused[i]);
 	return HONE_OK;
 }
@@ -87,7 +110,7 @@ set_model(struct hn_tokenizer *tok, const json_t *json, struct hone_error *err)
 	}
 	for (int b = 0; b < 256 && is_set(json_object_get(json, "byte_fallback")); b++)
 		if (tok->bpe.byte_id[b] < 0)
-			return hone_fail(err, HONE_EUNSUPPORTED,
+			return hone_fail(err, HONE_EMODEL,
 				"model.byte_fallback is set and byte 0x%02X has no token; not "
 				"supported",
 				b);
@@ -237,8 +260,8 @@ set_around(struct hn_tokenizer *tok, bool in_front, const int32_t *ids, size_t n
 	size_t *count = in_front ? &tok->n_before : &tok->n_after;
 
 	if (*list)
-		return hone_fail(err, HONE_EUNSUPPORTED,
-			"post_processor: more than one part adds special tokens");
+		return hone_fail(
+			err, HONE_EMODEL, "post_processor: more than one part adds special tokens");
 	for (size_t i = 0; i < n; i++)
 		if (!hn_vocab_text(&tok->vocab, ids[i]).len)
 			return hone_fail(err, HONE_EMODEL,
@@ -293,14 +316,13 @@ read_template(struct hn_tokenizer *tok, const json_t *json, struct hone_error *e
 		} else if (json_object_get(item, "Sequence") && side == 0) {
 			side = 1;
 		} else {
-			return hone_fail(err, HONE_EUNSUPPORTED,
+			return hone_fail(err, HONE_EMODEL,
 				"post_processor: 'single' must have one Sequence and "
 				"SpecialTokens");
 		}
 	}
 	if (side == 0)
-		return hone_fail(
-			err, HONE_EUNSUPPORTED, "post_processor: 'single' has no Sequence");
+		return hone_fail(err, HONE_EMODEL, "post_processor: 'single' has no Sequence");
 	st = set_around(tok, true, ids[0], n[0], err);
 	return st ? st : set_around(tok, false, ids[1], n[1], err);
 }
@@ -346,13 +368,16 @@ read_post(struct hn_tokenizer *tok, const json_t *json, int depth, struct hone_e
 	if (hn_streq(type, "RobertaProcessing"))
 		return read_roberta(tok, json, err);
 	if (!hn_streq(type, "Sequence"))
-		return hone_fail(err, HONE_EUNSUPPORTED,
+		return hone_fail(err, HONE_EMODEL,
 			"post_processor '%s' is not supported; there are ByteLevel, "
 			"TemplateProcessing, "
 			"RobertaProcessing and Sequence",
 			type);
-	for (size_t i = 0; i < json_array_size(list) && !st; i++)
+	for (size_t i = 0; i < json_array_size(list) && !st; i++) {
 		st = read_post(tok, json_array_get(list, i), depth + 1, err);
+		if (st)
+			hn_json_path(err, "processors", i);
+	}
 	return st;
 }
 
@@ -369,8 +394,8 @@ check_decoder(const json_t *json, struct hone_error *err)
 		type = json_string_value(json_object_get(json_array_get(list, 0), "type"));
 	if (hn_streq(type ? type : "", "ByteLevel"))
 		return HONE_OK;
-	return hone_fail(err, HONE_EUNSUPPORTED, "decoder '%s' is not supported; ByteLevel is",
-		type ? type : "?");
+	return hone_fail(
+		err, HONE_EMODEL, "decoder '%s' is not supported; ByteLevel is", type ? type : "?");
 }
 
 /* --- the whole file -------------------------------------------------------------------------- */
@@ -384,6 +409,19 @@ canonical(const json_t *json)
 	return text ? text : hn_strdup("null");
 }
 
+/* Puts the name of a part before the path in it. */
+static enum hone_status
+in_part(const char *part, enum hone_status st, struct hone_error *err)
+{
+	char path[sizeof err->place];
+
+	if (!st)
+		return st;
+	memcpy(path, err->place, sizeof path);
+	(void)snprintf(err->place, sizeof err->place, "%s%.200s", part, path);
+	return st;
+}
+
 static enum hone_status
 fill(struct hn_tokenizer *tok, const json_t *json, const struct hn_json_model *model,
 	struct hone_error *err)
@@ -392,9 +430,12 @@ fill(struct hn_tokenizer *tok, const json_t *json, const struct hn_json_model *m
 	enum hone_status st = check_model(bpe, err);
 
 	if (!st)
-		st = hn_norms_parse(&tok->norms, json_object_get(json, "normalizer"), err);
+		st = in_part("normalizer",
+			hn_norms_parse(&tok->norms, json_object_get(json, "normalizer"), err), err);
 	if (!st)
-		st = hn_pres_parse(&tok->pres, json_object_get(json, "pre_tokenizer"), err);
+		st = in_part("pre_tokenizer",
+			hn_pres_parse(&tok->pres, json_object_get(json, "pre_tokenizer"), err),
+			err);
 	if (!st)
 		st = check_decoder(json_object_get(json, "decoder"), err);
 	if (!st && (!model->has_vocab || !model->has_merges))
@@ -407,7 +448,8 @@ fill(struct hn_tokenizer *tok, const json_t *json, const struct hn_json_model *m
 	if (!st)
 		st = set_model(tok, bpe, err);
 	if (!st)
-		st = read_post(tok, json_object_get(json, "post_processor"), 0, err);
+		st = in_part("post_processor",
+			read_post(tok, json_object_get(json, "post_processor"), 0, err), err);
 	tok->norms_json = canonical(json_object_get(json, "normalizer"));
 	tok->pres_json = canonical(json_object_get(json, "pre_tokenizer"));
 	return st;
@@ -445,7 +487,9 @@ parse(struct hn_tokenizer *tok, const struct hn_tokenizer_files *files, struct h
 		json = hn_json_parse(model.rest.text, model.rest.len, 0, tok->origin, "", err);
 		st = json ? fill(tok, json, &model, &inner) : HONE_EMODEL;
 		if (json && st)
-			(void)hone_fail_at(err, st, tok->origin, 0, 0, "%s", inner.text);
+			(void)hone_fail_at(err, st, tok->origin, 0, 0, "%s%s%s%s", inner.text,
+				inner.place[0] ? " (at " : "", inner.place,
+				inner.place[0] ? ")" : "");
 	}
 	json_decref(json);
 	hn_json_model_fini(&model);

@@ -59,6 +59,29 @@ expect snippets.py 'no_such_call' sdk/README.md \
 	'Text:\n\n<!-- c: scale -->\n\n    l = no_such_call(at, site);\n    return hone_graph_status(g, err);\n'
 expect snippets.py 'C without a known' sdk/README.md 'Text:\n\n    x = hone_add(g, x, y);\n'
 expect snippets.py 'no C at all' sdk/README.md 'Text.\n'
+# A table of bad inputs with each number, and the test that it names.
+table() {
+	for number in $(seq 1 67) $(seq 69 77) $(seq 88 96); do
+		[ "$number" = "$1" ] || echo "| $number | input | test_a_b_c | 3 |"
+	done
+	echo "$2"
+}
+mkdir -p "$tree/tests/fault"
+printf 'static void\ntest_a_b_c(void **state)\n{\n}\nint main(void) { run(test_a_b_c); }\n' \
+	> "$tree/tests/fault/test_a.c"
+table > "$tree/tests/fault/README.md"
+passes entries.py
+expect entries.py 'entry 63 is missing' tests/fault/README.md "$(table 63)"
+expect entries.py "names 'test_a_b', and there is" tests/fault/README.md \
+	"$(table 5 '| 5 | input | test_a_b_c, test_a_b | 3 |')"
+expect entries.py 'entry 9 stands in line 9 already' tests/fault/README.md \
+	"$(table '' '| 9 | input | test_a_b_c | 3 |')"
+expect entries.py 'entry 7 has no exit code' tests/fault/README.md \
+	"$(table 7 '| 7 | input | test_a_b_c | |')"
+table > "$tree/tests/fault/README.md"
+expect entries.py "names 'test_a_b_c'" tests/fault/test_a.c \
+	'static void\ntest_a_b_c(void **state)\n{\n}\nint main(void) { }'
+rm -rf "$tree/tests"
 
 if command -v clang-format > /dev/null && clang-format --version | grep -q 'version 14\.'; then
 	rm -f "$tree/plugins/adapters/lora/lora.c"

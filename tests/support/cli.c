@@ -101,6 +101,83 @@ cli_has(const struct cli *cli, const char *name)
 	return is_there;
 }
 
+void
+cli_remove(const struct cli *cli, const char *name)
+{
+	char *path = hn_path_join(cli->folder, name);
+	struct hone_error err = {0};
+
+	if (hn_path_is_dir(path))
+		assert_int_equal(hn_dir_remove(path, &err), HONE_OK);
+	else
+		assert_int_equal(unlink(path), 0);
+	free(path);
+}
+
+static void
+write_bytes(const char *path, const char *bytes, size_t n)
+{
+	struct hone_error err = {0};
+
+	if (hn_file_replace(path, bytes, n, &err))
+		fail_msg("%s: %s", err.place, err.text);
+}
+
+static char *
+read_bytes(const char *path, size_t *n)
+{
+	struct hone_error err = {0};
+	char *bytes = NULL;
+
+	if (hn_file_read(path, 1 << 24, HONE_EIO, &bytes, n, &err))
+		fail_msg("%s: %s", err.place, err.text);
+	return bytes;
+}
+
+void
+cli_copy_model(const struct cli *cli, const char *folder)
+{
+	static const char *const names[] = {
+		"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
+	char *dir = hn_path_join(cli->folder, folder);
+	struct hone_error err = {0};
+
+	assert_int_equal(hn_dir_make(dir, &err), HONE_OK);
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", names[i]);
+		char *to = hn_path_join(dir, names[i]), *bytes;
+		size_t n;
+
+		bytes = read_bytes(from, &n);
+		write_bytes(to, bytes, n);
+		free(bytes);
+		free(from);
+		free(to);
+	}
+	free(dir);
+}
+
+void
+cli_patch(const struct cli *cli, const char *name, const char *from, const char *to)
+{
+	char *path = hn_path_join(cli->folder, name), *bytes, *at;
+	struct hn_str out = {0};
+	size_t n;
+
+	bytes = read_bytes(path, &n);
+	at = memmem(bytes, n, from, strlen(from));
+	if (!at)
+		fail_msg("%s has no %s", name, from);
+	hn_str_add(&out, bytes, (size_t)(at - bytes));
+	hn_str_puts(&out, to);
+	at += strlen(from);
+	hn_str_add(&out, at, n - (size_t)(at - bytes));
+	write_bytes(path, out.text, out.len);
+	hn_str_fini(&out);
+	free(bytes);
+	free(path);
+}
+
 /* In the child: folder, streams, limits, exec.  Never returns. */
 static void
 become(const struct cli *cli, const char *const *words)
@@ -116,6 +193,8 @@ become(const struct cli *cli, const char *const *words)
 		_exit(126);
 	if (cli->file_limit && setrlimit(RLIMIT_FSIZE, &limit))
 		_exit(126);
+	if (cli->prepare)
+		cli->prepare(cli);
 	(void)execv(HONE_BINARY_DIR "/bin/hone", (char *const *)(uintptr_t)argv);
 	_exit(127);
 }

@@ -13,10 +13,13 @@
 
 struct cli {
 	char *folder;
-	pid_t child;     /* between cli_start and cli_wait */
-	int code;        /* as a shell gives it: 128 + n for signal n */
-	char *out, *err; /* of the last command */
-	long file_limit; /* RLIMIT_FSIZE of the program in bytes; 0 = none */
+	pid_t child;       /* between cli_start and cli_wait */
+	int code;          /* as a shell gives it: 128 + n for signal n */
+	char *out, *err;   /* of the last command */
+	long file_limit;   /* RLIMIT_FSIZE of the program in bytes; 0 = none */
+	long memory_limit; /* for prepare */
+	void (*prepare)(
+		const struct cli *cli); /* called in the child before the program; or NULL */
 };
 
 /* Makes the folder with run.ini (LoRA, sft, reference backend, 4 steps) and its data.
@@ -28,6 +31,15 @@ void cli_close(struct cli *cli);
 void cli_write(const struct cli *cli, const char *name, const char *text);
 char *cli_read(const struct cli *cli, const char *name);
 int cli_has(const struct cli *cli, const char *name);
+
+/* Copies tiny-llama with its tokenizer to a folder below. */
+void cli_copy_model(const struct cli *cli, const char *folder);
+/* Puts `to` where `from` stands first in a file, which may be binary; fails the test where it
+ * stands nowhere. */
+void cli_patch(const struct cli *cli, const char *name, const char *from, const char *to);
+
+/* Removes a file, or a folder with what is in it. */
+void cli_remove(const struct cli *cli, const char *name);
 
 /* Runs "hone WORD... " to its end; the words end with NULL.  Returns the exit code. */
 int cli_run(struct cli *cli, const char *word, ...);

@@ -1,9 +1,10 @@
 /*
- * state_bench.c - states made of hashes.
+ * state_bench.c - states made of hashes, saved into folders and loaded again.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "state_bench.h"
@@ -139,4 +140,73 @@ state_save(struct bench_model *bench, struct hn_folder *folder, int64_t step, in
 	state_set(bench, &progress, number);
 	progress.step = step;
 	return hn_checkpoint_save(folder, &request, err);
+}
+
+/* ---- folders ---- */
+
+char *
+state_folder_make(void)
+{
+	char *path = hn_path_join("/dev/shm", "hone-test-XXXXXX");
+
+	if (mkdtemp(path))
+		return path;
+	free(path);
+	return test_folder_make();
+}
+
+void
+state_folder_open(struct hn_folder *folder, struct hn_log *log, const char *path)
+{
+	struct hone_error err = {0};
+
+	hn_log_init(log, NULL);
+	if (hn_folder_open(folder, path, false, log, &err))
+		fail_msg("%s: %s", err.place, err.text);
+}
+
+void
+state_save_whole(struct bench_model *bench, struct hn_folder *folder, int64_t step, int64_t number,
+	bool is_best, int64_t limit)
+{
+	struct hone_error err = {0};
+
+	if (state_save(bench, folder, step, number, is_best, limit, &err))
+		fail_msg("%s: %s", err.place, err.text);
+}
+
+int64_t
+state_load_newest(
+	struct bench_model *bench, const struct hn_folder *folder, struct hn_progress *progress)
+{
+	struct hn_saved saved;
+	struct hone_error err = {0};
+
+	state_set(bench, progress, 999999);
+	if (hn_checkpoint_newest(folder, &saved, &err) ||
+		hn_checkpoint_load(&saved, &bench->engine, &err))
+		fail_msg("%s: %s", err.place, err.text);
+	*progress = saved.progress;
+	hn_saved_close(&saved);
+	return progress->step;
+}
+
+void
+state_expect_tidy(const struct hn_folder *folder, size_t limit)
+{
+	struct hone_error err = {0};
+	size_t n = 0, n_steps = 0;
+	char **names = NULL;
+
+	if (hn_path_is_dir(folder->checkpoints))
+		assert_int_equal(hn_dir_list(folder->checkpoints, &names, &n, &err), HONE_OK);
+	for (size_t i = 0; i < n; i++) {
+		if (hn_starts_with(names[i], "step-"))
+			n_steps++;
+		else
+			assert_string_equal(names[i], "best");
+		free(names[i]);
+	}
+	free(names);
+	assert_true(n_steps <= limit);
 }

@@ -24,4 +24,19 @@ void state_expect(
 enum hone_status state_save(struct bench_model *bench, struct hn_folder *folder, int64_t step,
 	int64_t number, bool is_best, int64_t limit, struct hone_error *err);
 
+/* ---- folders ---- */
+
+/* An empty folder on a fast disk: syncing is free there.  Removed by test_folder_remove. */
+char *state_folder_make(void);
+/* Opens it as a run's; fails the test where that does not succeed, as all below. */
+void state_folder_open(struct hn_folder *folder, struct hn_log *log, const char *path);
+/* state_save where it must succeed. */
+void state_save_whole(struct bench_model *bench, struct hn_folder *folder, int64_t step,
+	int64_t number, bool is_best, int64_t limit);
+/* Loads the newest over a state that was never saved; returns its step. */
+int64_t state_load_newest(
+	struct bench_model *bench, const struct hn_folder *folder, struct hn_progress *progress);
+/* Nothing in checkpoints/ but whole names, at most `limit` and the best. */
+void state_expect_tidy(const struct hn_folder *folder, size_t limit);
+
 #endif

@@ -245,7 +245,7 @@ test_pattern_runaway_and_unknown_constructs_fail(void **state)
 	for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
 		assert_int_equal(
 			hn_pattern_create(&pattern, unknown[i], strlen(unknown[i]), false, &err),
-			HONE_EUNSUPPORTED);
+			HONE_EMODEL);
 		assert_null(pattern);
 	}
 	assert_int_equal(hn_pattern_create(&pattern, "(a", 2, false, &err), HONE_EMODEL);

@@ -45,35 +45,34 @@ test_tokenizer_unsupported_part_is_named(void **state)
 	(void)state;
 	refused(test_tokenizer_document(
 			NULL, NULL, NULL, NULL, "{\"type\":\"Unigram\",\"vocab\":[]}"),
-		HONE_EUNSUPPORTED, "'Unigram'");
+		HONE_EMODEL, "'Unigram'");
 	refused(test_tokenizer_document(
 			NULL, NULL, NULL, NULL, "{\"type\":\"WordPiece\",\"vocab\":{}}"),
-		HONE_EUNSUPPORTED, "'WordPiece'");
+		HONE_EMODEL, "'WordPiece'");
 	refused(test_tokenizer_document(NULL, NULL, "{\"type\":\"Metaspace\"}", NULL, NULL),
-		HONE_EUNSUPPORTED, "'Metaspace'");
-	refused(test_tokenizer_document(NULL, NULL, "null", NULL, NULL), HONE_EUNSUPPORTED,
-		"ByteLevel");
-	refused(test_tokenizer_document(NULL, "{\"type\":\"Nmt\"}", NULL, NULL, NULL),
-		HONE_EUNSUPPORTED, "'Nmt'");
+		HONE_EMODEL, "'Metaspace'");
+	refused(test_tokenizer_document(NULL, NULL, "null", NULL, NULL), HONE_EMODEL, "ByteLevel");
+	refused(test_tokenizer_document(NULL, "{\"type\":\"Nmt\"}", NULL, NULL, NULL), HONE_EMODEL,
+		"'Nmt'");
 	refused(test_tokenizer_document(NULL, NULL, NULL, "{\"type\":\"Other\"}", NULL),
-		HONE_EUNSUPPORTED, "'Other'");
+		HONE_EMODEL, "'Other'");
 	refused(test_tokenizer_document(NULL, NULL, NULL, NULL,
 			"{\"type\":\"BPE\",\"end_of_word_suffix\":\"</"
 			"w>\",\"vocab\":{},\"merges\":[]}"),
-		HONE_EUNSUPPORTED, "end_of_word_suffix");
+		HONE_EMODEL, "end_of_word_suffix");
 	refused(test_tokenizer_document("{\"id\":4,\"content\":\"<s>\"}", NULL, NULL,
 			"{\"type\":\"Sequence\",\"processors\":[" ROBERTA "," ROBERTA "]}", NULL),
-		HONE_EUNSUPPORTED, "more than one part");
+		HONE_EMODEL, "more than one part");
 	refused(test_tokenizer_document(NULL, NULL, NULL, ROBERTA, NULL), HONE_EMODEL,
 		"id 4, which is no token");
 	refused(test_tokenizer_document(NULL, NULL, NULL, NULL,
 			"{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{},\"merges\":[]}"),
-		HONE_EUNSUPPORTED, "dropout");
+		HONE_EMODEL, "dropout");
 	refused(test_tokenizer_document(NULL, NULL,
 			"{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL
 			",{\"type\":\"Digits\"}]}",
 			NULL, NULL),
-		HONE_EUNSUPPORTED, "after ByteLevel");
+		HONE_EMODEL, "after ByteLevel");
 }
 
 /* Catches: a damaged vocabulary that is taken, with ids that are wrong or out of bounds. */
@@ -175,11 +174,11 @@ test_tokenizer_unknown_pre_is_refused(void **state)
 	struct hn_tokenizer *tok = NULL;
 
 	(void)state;
-	assert_int_equal(hn_tokenizer_create(&tok, &spec, &err), HONE_EUNSUPPORTED);
+	assert_int_equal(hn_tokenizer_create(&tok, &spec, &err), HONE_EMODEL);
 	assert_non_null(strstr(err.text, "'brand-new'"));
 	assert_string_equal(err.place, "m.gguf");
 	spec.pre = NULL;
-	assert_int_equal(hn_tokenizer_create(&tok, &spec, &err), HONE_EUNSUPPORTED);
+	assert_int_equal(hn_tokenizer_create(&tok, &spec, &err), HONE_EMODEL);
 	spec.pre = "smollm";
 	spec.eos = 1;
 	assert_int_equal(hn_tokenizer_create(&tok, &spec, &err), HONE_EMODEL);
@@ -321,11 +320,11 @@ test_tokenizer_gguf_metadata_is_checked(void **state)
 
 	(void)state;
 	assert_int_equal(from_gguf("gpt2", "smollm", 2, &err), HONE_OK);
-	assert_int_equal(from_gguf("llama", "smollm", 2, &err), HONE_EUNSUPPORTED);
+	assert_int_equal(from_gguf("llama", "smollm", 2, &err), HONE_EMODEL);
 	assert_non_null(strstr(err.text, "'llama'"));
-	assert_int_equal(from_gguf("gpt2", "other", 2, &err), HONE_EUNSUPPORTED);
+	assert_int_equal(from_gguf("gpt2", "other", 2, &err), HONE_EMODEL);
 	assert_non_null(strstr(err.text, "'other'"));
-	assert_int_equal(from_gguf("gpt2", NULL, 2, &err), HONE_EUNSUPPORTED);
+	assert_int_equal(from_gguf("gpt2", NULL, 2, &err), HONE_EMODEL);
 	assert_non_null(strstr(err.text, "pre is missing"));
 	assert_int_equal(from_gguf("gpt2", "smollm", 3, &err), HONE_EMODEL);
 	assert_non_null(strstr(err.text, "3 values for 2 tokens"));

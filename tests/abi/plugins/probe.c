@@ -1,7 +1,7 @@
 /*
  * probe.c - a small sound plugin, and by -DPROBE_<fault> one with exactly one fault.
  *
- * Compiled by tests/abi/test_loader.c, which asks the loader for the reason of each refusal.
+ * Compiled by tests/support/probe.c, which asks the loader for the reason of each refusal.
  */
 #include <locale.h>
 #include <math.h>
