@@ -13,15 +13,18 @@
 
 #include <hone/status.h>
 
-/* A file mapped read-only.  A file that is cut while mapped must not kill the process with
- * SIGBUS without a line: callers check `size` once; hn_map_unchanged says whether the file
- * still has the size and mtime that it was opened with.  `bytes` is never NULL while open,
- * and closing a zeroed or closed map does nothing. */
+struct hn_guarded;
+
+/* A file mapped read-only.  One that is cut while mapped ends the process with a line and the
+ * exit code of hn_map_open's status (base/guard.h); hn_map_unchanged says whether the file still
+ * has the size and mtime that it was opened with, before anything is made of it.  `bytes` is
+ * never NULL while open, and closing a zeroed or closed map does nothing. */
 struct hn_map {
 	const uint8_t *bytes;
 	uint64_t size;
 	int64_t mtime_ns;
 	int fd;
+	struct hn_guarded *guard;
 };
 
 /* Fills err with "<doing>: <the system's text>; <what helps>", for example
@@ -33,6 +36,8 @@ enum hone_status hn_map_open(
 	struct hn_map *map, const char *path, enum hone_status on_error, struct hone_error *err);
 void hn_map_close(struct hn_map *map);
 bool hn_map_unchanged(const struct hn_map *map);
+/* Whether `path` names the mapped file, and not one that took its place or none at all. */
+bool hn_map_is_at(const struct hn_map *map, const char *path);
 /* Gives back the memory that reading a map has taken: for a file that is read once, piece by
  * piece, as when it is compared.  What is needed again is read from the file again. */
 void hn_map_forget(const struct hn_map *map);
@@ -78,5 +83,9 @@ void hn_hash_hex(const void *bytes, size_t n, char out[33]);
 uint64_t hn_hash64(const void *bytes, size_t n);
 enum hone_status hn_hash_file(
 	const char *path, enum hone_status on_error, char out[33], struct hone_error *err);
+/* The same of a mapped file as it is now, by its descriptor: it is read through a small buffer,
+ * so the memory that the mapping takes does not grow.  `path` is for messages. */
+enum hone_status hn_map_hash(const struct hn_map *map, const char *path, enum hone_status on_error,
+	char out[33], struct hone_error *err);
 
 #endif

@@ -23,6 +23,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/str.h"
 #include "train/folder.h"
 
@@ -305,6 +306,8 @@ attach_log(struct hn_folder *folder, struct hn_log *log, struct hone_error *err)
 	log->file = fopen(path, "ae");
 	if (!log->file)
 		st = hn_fail_errno(err, HONE_EIO, path, "cannot be opened", errno);
+	else
+		hn_guard_log(fileno(log->file));
 	free(path);
 	return st;
 }
@@ -362,6 +365,7 @@ hn_folder_close(struct hn_folder *folder)
 	if (!folder->path)
 		return;
 	if (folder->log && folder->log->file) {
+		hn_guard_log(-1);
 		(void)fclose(folder->log->file);
 		folder->log->file = NULL;
 	}

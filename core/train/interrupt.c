@@ -2,8 +2,8 @@
  * interrupt.c - a flag, and the two handlers that set it.
  *
  * A handler may touch nothing but a sig_atomic_t and async-signal-safe calls, and it gets no
- * argument of ours; so this file has the program's only variable of static storage that
- * changes.  SA_RESTART keeps the signal from failing reads and writes that are under way.
+ * argument of ours; so this file, as base/guard.c, has variables of static storage that
+ * change.  SA_RESTART keeps the signal from failing reads and writes that are under way.
  */
 #include <signal.h>
 #include <stddef.h>
