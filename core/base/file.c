@@ -160,6 +160,15 @@ hn_map_unchanged(const struct hn_map *map)
 		mtime_ns(&info) == map->mtime_ns;
 }
 
+void
+hn_map_accept(struct hn_map *map)
+{
+	struct stat info;
+
+	if (map->bytes && !fstat(map->fd, &info))
+		map->mtime_ns = mtime_ns(&info);
+}
+
 bool
 hn_map_is_at(const struct hn_map *map, const char *path)
 {

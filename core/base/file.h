@@ -36,6 +36,8 @@ enum hone_status hn_map_open(
 	struct hn_map *map, const char *path, enum hone_status on_error, struct hone_error *err);
 void hn_map_close(struct hn_map *map);
 bool hn_map_unchanged(const struct hn_map *map);
+/* Takes the file's time of now for the one that it has: it was looked at and is the same. */
+void hn_map_accept(struct hn_map *map);
 /* Whether `path` names the mapped file, and not one that took its place or none at all. */
 bool hn_map_is_at(const struct hn_map *map, const char *path);
 /* Gives back the memory that reading a map has taken: for a file that is read once, piece by

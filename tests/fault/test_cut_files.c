@@ -19,31 +19,6 @@
 
 enum { TRIES = 20000, MANY_ROWS = 20000 };
 
-#define OWN_MODEL "--set model.path=model "
-
-/* A copy of the model, for this place alone. */
-static void
-copy_model(const struct place *place)
-{
-	static const char *const names[] = {
-		"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
-	char *from = test_data_path("golden/models/tiny-llama"), *to = place_path(place, "model");
-
-	assert_int_equal(hn_dir_make(to, NULL), HONE_OK);
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		char *a = hn_path_join(from, names[i]), *b = hn_path_join(to, names[i]), *bytes;
-		size_t n;
-
-		assert_int_equal(hn_file_read(a, 1 << 24, HONE_EIO, &bytes, &n, NULL), HONE_OK);
-		assert_int_equal(hn_file_replace(b, bytes, n, NULL), HONE_OK);
-		free(bytes);
-		free(a);
-		free(b);
-	}
-	free(from);
-	free(to);
-}
-
 static void
 cut_to(const struct place *place, const char *name, off_t n)
 {
@@ -72,17 +47,6 @@ wait_mapped(pid_t pid, const char *name)
 		place_sleep(1e-3);
 	}
 	fail_msg("%s was never mapped", name);
-}
-
-static void
-wait_saved(const struct place *place, const char *output, int64_t step)
-{
-	for (int i = 0; i < TRIES; i++) {
-		if (place_newest_step(place, output) >= step)
-			return;
-		place_sleep(1e-3);
-	}
-	fail_msg("no checkpoint of step %d", (int)step);
 }
 
 static void
@@ -116,17 +80,17 @@ use_reference(const struct place *place)
 static void
 check_cut_while_training(bool is_reference)
 {
-	static const char words[] = OWN_MODEL "--set train.num_train_epochs=4000";
+	static const char words[] = PLACE_OWN_MODEL "--set train.num_train_epochs=400";
 	struct place place;
 	struct place_end end;
 	pid_t pid;
 
 	place_open(&place);
-	copy_model(&place);
+	place_copy_model(&place, 0);
 	if (is_reference)
 		use_reference(&place);
 	pid = place_start(&place, "train", "run.ini", words);
-	wait_saved(&place, "run", 2);
+	place_wait_saved(&place, "run", 2);
 	cut_to(&place, "model/model.safetensors", 0);
 	end = place_wait(pid);
 	if (end.code != 5)
@@ -135,9 +99,9 @@ check_cut_while_training(bool is_reference)
 	place_assert_says(&place, "error: ", "model/model.safetensors", "put it back", NULL);
 	assert_no_result(&place, "run/adapter");
 	/* Whole again: the same run goes on, as its lock is free and its checkpoints are there. */
-	copy_model(&place);
+	place_copy_model(&place, 0);
 	pid = place_start(&place, "train", "run.ini", words);
-	wait_saved(&place, "run", place_newest_step(&place, "run") + 2);
+	place_wait_saved(&place, "run", place_newest_step(&place, "run") + 2);
 	(void)kill(pid, SIGTERM);
 	assert_int_equal(place_wait(pid).code, 143);
 	place_assert_says(&place, "going on from", NULL);
@@ -164,7 +128,7 @@ test_cut_model_while_generate_waits_is_5(void **state)
 
 	(void)state;
 	place_open(&place);
-	copy_model(&place);
+	place_copy_model(&place, 0);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	kept = dup(STDIN_FILENO);
 	assert_true(dup2(fds[0], STDIN_FILENO) == STDIN_FILENO);
