@@ -262,8 +262,10 @@ save(struct loop *l, bool in_haste, struct hone_error *err)
 	collect_facts(l); /* what the check has found out is among them */
 	request.n_facts = l->n_facts;
 	st = hn_checkpoint_save(&l->folder, &request, err);
-	if (!st)
+	if (!st) {
 		l->saved_step = l->at.step;
+		hn_interrupt_saved(l->at.step);
+	}
 	return st;
 }
 
@@ -384,6 +386,7 @@ resume(struct loop *l, struct hone_error *err)
 	if (!st) {
 		l->at = saved.progress;
 		l->saved_step = l->at.step;
+		hn_interrupt_saved(l->at.step);
 		l->stops_early = l->run->options.train.early_stopping_patience > 0 &&
 			l->at.patience_left <= 0;
 		hn_log_info(l->run->log, "going on from %s", saved.path);
@@ -440,8 +443,10 @@ export_result(struct loop *l, struct hone_error *err)
 	struct hn_card card = hn_card_none();
 	const bool is_model = hn_export_is_model(&of);
 	char *dir = hn_path_join(run->options.run.output, is_model ? "model" : "adapter");
-	enum hone_status st = hn_identity_check(&l->base, false, err);
+	enum hone_status st = hn_folder_check_there(&l->folder, err);
 
+	if (!st)
+		st = hn_identity_check(&l->base, false, err);
 	if (!st)
 		st = take_best(l, err);
 	card.objective = run->objective->section;
@@ -501,20 +506,26 @@ check_finished(struct loop *l, struct hone_error *err)
 	return st;
 }
 
-/* Whether the run left its result; one that is gone is made again from the last checkpoint. */
+/* Whether the run left its result, whole; one that is gone or damaged is made again from the
+ * last checkpoint. */
 static bool
 has_result(const struct loop *l)
 {
 	static const char *const names[] = {"adapter", "model"};
+	struct hone_error err = {0};
 	bool found = false;
 
 	for (int i = 0; i < 2; i++) {
-		char *path = hn_path_join(l->run->options.run.output, names[i]);
+		char *path = hn_path_join(l->folder.path, names[i]);
 
 		found |= hn_path_is_dir(path);
 		free(path);
 	}
-	return found;
+	if (!found || !hn_folder_check_result(l->folder.path, &err))
+		return found;
+	hn_log_warn(l->run->log, "%s: %s; it is made again from the last checkpoint", err.place,
+		err.text);
+	return false;
 }
 
 enum hone_status

@@ -15,6 +15,7 @@
 #include "data/jsonl.h"
 #include "model/hf_config.h"
 #include "result.h"
+#include "train/identity.h"
 
 enum { STDIN_MAX = 64 << 20 };
 
@@ -366,7 +367,9 @@ generate(struct asking *a, struct hone_error *err)
 		st = ask(a, a->prompts[i], err);
 	if (!st)
 		st = make_ready(a, &decoding, err);
-	return st ? st : hn_answers_run(&a->answers, &decoding, &sink, err);
+	if (!st)
+		st = hn_answers_run(&a->answers, &decoding, &sink, err);
+	return st ? st : hn_model_check_unchanged(&a->run.model, err);
 }
 
 static enum hone_status

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "train/export_parts.h"
+#include "train/identity.h"
 
 #define COPY_MAX (UINT64_C(1) << 30)
 #define CARD_MAX (UINT64_C(1) << 20)
@@ -89,7 +90,7 @@ hn_folder_begin(struct hn_export_folder *folder, const char *path, const struct 
 	size_t n = strlen(path);
 	enum hone_status st;
 
-	*folder = (struct hn_export_folder){.path = hn_strdup(path)};
+	*folder = (struct hn_export_folder){.path = hn_strdup(path), .model = model};
 	while (n > 1 && folder->path[n - 1] == '/')
 		folder->path[--n] = '\0';
 	st = check_place(folder->path, model, err);
@@ -133,8 +134,10 @@ enum hone_status
 hn_folder_commit(struct hn_export_folder *folder, struct hone_error *err)
 {
 	char *dir = hn_path_dir(folder->path);
-	enum hone_status st = hn_dir_sync(folder->temp, err);
+	enum hone_status st = hn_model_check_unchanged(folder->model, err);
 
+	if (!st)
+		st = hn_dir_sync(folder->temp, err);
 	if (!st && hn_path_is_dir(folder->path))
 		st = replace(folder, err);
 	else if (!st && rename(folder->temp, folder->path))

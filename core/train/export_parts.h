@@ -13,15 +13,16 @@ struct json_t;
 /* ---- export_folder.c: a folder that appears as a whole ---- */
 
 struct hn_export_folder {
-	char *path; /* where it shall stand */
-	char *temp; /* where it is written */
+	char *path;                   /* where it shall stand */
+	char *temp;                   /* where it is written */
+	const struct hn_model *model; /* what it is made of */
 };
 
 /* Makes the temporary folder.  Refuses a `path` where something stands that hone did not
  * write, and the folder of the model itself. */
 enum hone_status hn_folder_begin(struct hn_export_folder *folder, const char *path,
 	const struct hn_model *model, struct hone_error *err);
-/* Puts it in its place; frees. */
+/* Puts it in its place, unless the model was changed meanwhile; frees. */
 enum hone_status hn_folder_commit(struct hn_export_folder *folder, struct hone_error *err);
 /* Removes what was written; frees.  A zeroed struct is fine. */
 void hn_folder_abandon(struct hn_export_folder *folder);

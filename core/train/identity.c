@@ -116,6 +116,18 @@ find_changed(const struct hn_tensor_file *file)
 	return -1;
 }
 
+enum hone_status
+hn_model_check_unchanged(const struct hn_model *model, struct hone_error *err)
+{
+	const int64_t changed = find_changed(&model->checkpoint.tensors);
+
+	return changed < 0
+		? HONE_OK
+		: hone_fail_at(err, HONE_EMODEL, model->checkpoint.tensors.map_paths[changed], 0, 0,
+			  "the file was written to while it was in use; what was computed "
+			  "belongs to no model: put the file back and start again");
+}
+
 /* The mapping keeps the file of before, so what is computed is right; but the run will not go
  * on from here with another one. */
 static void

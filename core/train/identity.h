@@ -50,6 +50,10 @@ enum hone_status hn_identity_resume(
 enum hone_status hn_identity_check(
 	struct hn_identity *identity, bool in_haste, struct hone_error *err);
 
+/* HONE_EMODEL when a file of the model was written to since it was opened, or was accepted:
+ * before a result that was computed with it is shown or put in its place. */
+enum hone_status hn_model_check_unchanged(const struct hn_model *model, struct hone_error *err);
+
 /* The sampled identity of a model wherever it lies: a hash of its configuration and, for each of
  * its files, size, both ends (headers are there) and pages spread over the rest. */
 void hn_model_identity(const struct hn_model *model, char out[33]);
