@@ -74,6 +74,10 @@ enum hone_status hn_dir_sync(const char *path, struct hone_error *err);
 enum hone_status hn_dir_list(const char *path, char ***names, size_t *n, struct hone_error *err);
 /* Joins with one slash; `name` absolute -> a copy of name.  The caller frees. */
 char *hn_path_join(const char *dir, const char *name);
+/* Absolute and without ".", ".." and double slashes, naming the same place: what is written
+ * down for another time or another program.  Links stay, except one before a ".." that would
+ * lead elsewhere.  The caller frees. */
+char *hn_path_normal(const char *path);
 /* The folder part ("." when none); the caller frees. */
 char *hn_path_dir(const char *path);
 /* Last component, borrowed. */

@@ -16,9 +16,10 @@ struct hn_export_folder {
 	char *path;                   /* where it shall stand */
 	char *temp;                   /* where it is written */
 	const struct hn_model *model; /* what it is made of */
+	int lock;                     /* on temp, as long as it is at work */
 };
 
-/* Makes the temporary folder.  Refuses a `path` where something stands that hone did not
+/* Makes the temporary folder, and removes those beside it whose process was killed.  Refuses a `path` where something stands that hone did not
  * write, and the folder of the model itself. */
 enum hone_status hn_folder_begin(struct hn_export_folder *folder, const char *path,
 	const struct hn_model *model, struct hone_error *err);
@@ -36,8 +37,9 @@ enum hone_status hn_folder_put_tokenizer(
 
 /* ---- export_card.c ---- */
 
-/* What the base is called: a GGUF file's repository, else the path. */
-const char *hn_base_name(const struct hn_model *model);
+/* What the base is called: a GGUF file's repository, else its path, absolute and without "..".
+ * The caller frees. */
+char *hn_base_name(const struct hn_model *model);
 /* README.md of an adapter (type "lora") or of a model (NULL). */
 enum hone_status hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
 	const char *type, const char *folder, struct hone_error *err);

@@ -161,6 +161,88 @@ test_stopped_run_damaged_result_is_told_and_made_again(void **state)
 	place_close(&place);
 }
 
+/* Killed while its folder is there; false when it was too fast. */
+static bool
+kill_export(const struct place *place, char *litter, size_t n)
+{
+	struct place_end end;
+	bool is_there = false;
+	pid_t pid;
+
+	pid = place_start(place, "export", "run.ini", "--merge --to exports/merged");
+	(void)snprintf(litter, n, "exports/.merged.tmp-%ld", (long)pid);
+	for (int i = 0; i < 1000000 && !is_there; i++) {
+		char *path;
+
+		is_there = has_folder(place, litter);
+		path = place_path(place, "exports/merged");
+		if (!is_there && hn_path_is_dir(path))
+			i = 1000000;
+		free(path);
+	}
+	(void)kill(pid, SIGKILL);
+	end = place_wait(pid);
+	return end.signal == SIGKILL && has_folder(place, litter);
+}
+
+/* A killed export's folder goes with the next one; nobody else's does. */
+static void
+test_stopped_run_litter_of_a_killed_export_is_removed(void **state)
+{
+	char litter[64] = "", alive[64], *path;
+	bool is_killed = false;
+	struct place place;
+
+	(void)state;
+	place_open(&place);
+	(void)place_run(&place, "train", "", 0);
+	for (int i = 0; i < 100 && !is_killed; i++) {
+		is_killed = kill_export(&place, litter, sizeof litter);
+		if (!is_killed && has_folder(&place, "exports/merged"))
+			remove_folder(&place, "exports/merged");
+	}
+	assert_true(is_killed);
+	(void)snprintf(alive, sizeof alive, "exports/.other.tmp-%ld", (long)getpid());
+	path = place_path(&place, alive);
+	assert_int_equal(hn_dir_make(path, NULL), HONE_OK);
+	free(path);
+	path = place_path(&place, "exports/.theirs.tmp-999999999");
+	assert_int_equal(hn_dir_make(path, NULL), HONE_OK);
+	free(path);
+	(void)snprintf(alive, sizeof alive, "exports/.other.tmp-%ld/.hone-export", (long)getpid());
+	place_write(&place, alive, "");
+	(void)place_run(&place, "export", "--to exports/another", 0);
+	assert_false(has_folder(&place, litter));
+	(void)snprintf(alive, sizeof alive, "exports/.other.tmp-%ld", (long)getpid());
+	assert_true(has_folder(&place, alive));
+	assert_true(has_folder(&place, "exports/.theirs.tmp-999999999"));
+	path = place_path(&place, "exports/another/.hone-export");
+	assert_false(hn_path_is_file(path));
+	free(path);
+	place_close(&place);
+}
+
+/* What an adapter calls its base is a path that another program can use from anywhere. */
+static void
+test_stopped_run_base_of_an_export_is_a_normal_path(void **state)
+{
+	char *config, *want;
+	struct place place;
+
+	(void)state;
+	place_open(&place);
+	place_copy_model(&place, 0);
+	(void)place_run(
+		&place, "train", "--set model.path=model/../model/./ --set train.max_steps=2", 0);
+	config = place_read(&place, "run/adapter/adapter_config.json");
+	want = place_path(&place, "model\"");
+	if (!strstr(config, want) || strstr(config, ".."))
+		fail_msg("%s", config);
+	free(config);
+	free(want);
+	place_close(&place);
+}
+
 int
 main(void)
 {
@@ -169,6 +251,8 @@ main(void)
 		cmocka_unit_test(test_stopped_run_is_used_by_its_checkpoint_and_says_so),
 		cmocka_unit_test(test_stopped_run_of_the_last_step_equals_the_result),
 		cmocka_unit_test(test_stopped_run_damaged_result_is_told_and_made_again),
+		cmocka_unit_test(test_stopped_run_litter_of_a_killed_export_is_removed),
+		cmocka_unit_test(test_stopped_run_base_of_an_export_is_a_normal_path),
 	};
 
 	return cmocka_run_group_tests_name("stopped_run", tests, NULL, NULL);
