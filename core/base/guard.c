@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +28,11 @@
 #define ERASE_LINE "\r\033[K"
 
 enum { LINE_MAX_BYTES = 1200 };
+
+/* JSON of 2048 levels, which jansson takes, needs some 400 KiB; a run without such files 60. */
+#define STACK_WANTED ((rlim_t)8 << 20)
+#define STACK_LOW    ((rlim_t)1 << 20)
+#define STACK_NEEDED ((rlim_t)256 << 10)
 
 struct hn_guarded {
 	struct hn_guarded *_Atomic next;
@@ -172,4 +178,24 @@ hn_guard_install(void)
 	is_terminal = isatty(STDERR_FILENO);
 	(void)sigemptyset(&action.sa_mask);
 	(void)sigaction(SIGBUS, &action, &before);
+}
+
+/* ---- the stack ---- */
+
+/* The limit of the first thread's stack is asked when it grows, so raising it helps at once. */
+int
+hn_guard_stack(void)
+{
+	static const char line[] =
+		"error: the limit of the stack is below 256 KiB; raise it (ulimit -s 8192)\n";
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur >= STACK_LOW)
+		return 0;
+	limit.rlim_cur = limit.rlim_max < STACK_WANTED ? limit.rlim_max : STACK_WANTED;
+	(void)setrlimit(RLIMIT_STACK, &limit);
+	if (limit.rlim_cur >= STACK_NEEDED)
+		return 0;
+	say(STDERR_FILENO, line);
+	return hn_exit_code(HONE_ENOMEM);
 }

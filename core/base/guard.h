@@ -1,5 +1,6 @@
 /*
- * base/guard.h - mapped files that are cut under our hands: a line and an exit code.
+ * base/guard.h - what would end the process without a word: mapped files that are cut under our
+ * hands, and a stack too small to begin with.
  *
  * Reading a page of a mapping whose file has become shorter, or whose disk has failed, is
  * SIGBUS, which ends a process without a word.  Every mapping of base/file.h is entered here
@@ -27,6 +28,10 @@ void hn_guard_remove(struct hn_guarded *guarded); /* NULL-safe */
 void hn_guard_install(void);
 /* A file that gets the last line, too: log.txt.  -1 = none. */
 void hn_guard_log(int fd);
+
+/* Raises a low limit of the stack as far as the system lets us.  0, or the exit code where it
+ * stays too low, which is said on stderr.  First of all in main, with next to no stack. */
+int hn_guard_stack(void);
 
 /* The program's exit code for a status, as sdk's list has it; 1 for an unknown one. */
 int hn_exit_code(int32_t status);

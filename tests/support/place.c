@@ -221,11 +221,14 @@ become(const struct place *place, char *const *argv)
 	const int out = open("stdout", O_WRONLY | O_CREAT | O_TRUNC, 0666);
 	const int errors = open("stderr", O_WRONLY | O_CREAT | O_TRUNC, 0666);
 	const struct rlimit limit = {place->file_bytes_max, place->file_bytes_max};
+	const struct rlimit stack = {place->stack_bytes, place->stack_bytes_max};
 
 	if (out < 0 || errors < 0 || dup2(out, STDOUT_FILENO) < 0 ||
 		dup2(errors, STDERR_FILENO) < 0)
 		_exit(127);
 	if (place->file_bytes_max && setrlimit(RLIMIT_FSIZE, &limit))
+		_exit(127);
+	if (place->stack_bytes && setrlimit(RLIMIT_STACK, &stack))
 		_exit(127);
 	(void)execv(argv[0], argv);
 	_exit(127);

@@ -16,7 +16,8 @@
 
 struct place {
 	char *root;
-	uint64_t file_bytes_max; /* RLIMIT_FSIZE of what is started; 0 = none */
+	uint64_t file_bytes_max;               /* RLIMIT_FSIZE of what is started; 0 = none */
+	uint64_t stack_bytes, stack_bytes_max; /* RLIMIT_STACK, soft and hard; 0 = as it is */
 };
 
 /* How a process ended: by exit `code`, or by `signal`.  rss_bytes is its largest ever. */
