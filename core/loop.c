@@ -19,9 +19,10 @@
 #include "session.h"
 #include "train/checkpoint.h"
 #include "train/export.h"
+#include "train/identity.h"
 #include "train/interrupt.h"
 
-enum { N_FACTS = 8 };
+enum { N_FACTS = 12, SIZE_TEXT = 96 };
 
 struct loop {
 	struct hn_run *run;
@@ -30,7 +31,8 @@ struct loop {
 	struct hn_progress at;
 	struct hn_fact facts[N_FACTS];
 	size_t n_facts;
-	char model[33], tokenizer[33];
+	struct hn_identity base; /* of the model */
+	char tokenizer[33], train_size[SIZE_TEXT], eval_size[SIZE_TEXT];
 	struct hn_str config; /* the resolved configuration */
 	struct hn_step_outcome last;
 	bool is_best; /* the last evaluation was the best so far */
@@ -197,25 +199,73 @@ evaluation_is_due(const struct loop *l)
 			every > 0 ? every : hn_order_steps_per_epoch(&l->session.train.order));
 }
 
+/* ---- what a checkpoint belongs to ---- */
+
+static void
+add_fact(struct loop *l, const char *key, const char *value, bool is_note)
+{
+	l->facts[l->n_facts++] = (struct hn_fact){.key = key, .value = value, .is_note = is_note};
+}
+
+/* A file of data, by content; `size` is what a person can compare. */
+static void
+add_file(struct loop *l, const struct hn_split *split, const char *const names[3], char *size)
+{
+	const struct hn_jsonl *file = &split->data.file;
+
+	(void)snprintf(size, SIZE_TEXT, "%zu rows in %" PRIu64 " bytes", file->n, file->map.size);
+	l->facts[l->n_facts++] = (struct hn_fact){.key = names[0],
+		.value = file->hash,
+		.path = file->path,
+		.what = names[2],
+		.size = size};
+	l->facts[l->n_facts++] =
+		(struct hn_fact){.key = names[1], .value = size, .is_note = true, .is_kept = true};
+}
+
+static void
+collect_facts(struct loop *l)
+{
+	static const char *const train[] = {"data.train", "data.train.size", "[data] train"};
+	static const char *const eval[] = {
+		"data.validation", "data.validation.size", "[data] validation"};
+
+	l->n_facts = hn_identity_facts(&l->base, l->facts);
+	hn_tokenizer_hash(l->run->tokenizer, l->tokenizer);
+	add_fact(l, "tokenizer", l->tokenizer, false);
+	add_file(l, &l->session.train, train, l->train_size);
+	if (l->session.eval.is_open)
+		add_file(l, &l->session.eval, eval, l->eval_size);
+	add_fact(l, "compute", hone_dtype_name(l->run->compute), false);
+	add_fact(l, "kernel_path", l->run->device_info.kernel_path, false);
+	add_fact(l, "hone", HONE_VERSION, true);
+}
+
 /* ---- saving ---- */
 
 static enum hone_status
-save(struct loop *l, struct hone_error *err)
+save(struct loop *l, bool in_haste, struct hone_error *err)
 {
-	const struct hn_save_request request = {.engine = &l->session.engine,
+	struct hn_save_request request = {.engine = &l->session.engine,
 		.progress = &l->at,
 		.config = l->config.text,
 		.facts = l->facts,
-		.n_facts = l->n_facts,
 		.is_best = l->is_best,
 		.limit = l->run->options.checkpoint.save_total_limit};
 	enum hone_status st;
 
 	if (l->saved_step == l->at.step && !l->is_best)
 		return HONE_OK;
+	st = hn_identity_check(&l->base, in_haste, err);
+	if (st)
+		return st;
+	collect_facts(l); /* what the check has found out is among them */
+	request.n_facts = l->n_facts;
 	st = hn_checkpoint_save(&l->folder, &request, err);
-	if (!st)
+	if (!st) {
 		l->saved_step = l->at.step;
+		hn_interrupt_saved(l->at.step);
+	}
 	return st;
 }
 
@@ -261,7 +311,7 @@ stop(struct loop *l, int signal, struct hone_error *err)
 
 	hn_log_progress_end(l->run->log);
 	l->is_best = false;
-	st = save(l, err);
+	st = save(l, true, err);
 	if (st)
 		return st;
 	(void)hone_fail(err, HONE_EINTERRUPTED,
@@ -287,7 +337,7 @@ run_steps(struct loop *l, struct hone_error *err)
 		if (!st && evaluation_is_due(l))
 			st = evaluate(l, err);
 		if (!st && save_is_due(l))
-			st = save(l, err);
+			st = save(l, false, err);
 	}
 	if (!st && l->stops_early && l->at.step < l->session.n_steps)
 		hn_log_info(l->run->log,
@@ -297,28 +347,6 @@ run_steps(struct loop *l, struct hone_error *err)
 }
 
 /* ---- begin and end ---- */
-
-static void
-add_fact(struct loop *l, const char *key, const char *value, bool is_note)
-{
-	l->facts[l->n_facts++] = (struct hn_fact){key, value, is_note};
-}
-
-/* What a checkpoint belongs to, by content. */
-static void
-collect_facts(struct loop *l)
-{
-	hn_model_identity(&l->run->model, l->model);
-	hn_tokenizer_hash(l->run->tokenizer, l->tokenizer);
-	add_fact(l, "model", l->model, false);
-	add_fact(l, "tokenizer", l->tokenizer, false);
-	add_fact(l, "data.train", l->session.train.data.file.hash, false);
-	if (l->session.eval.is_open)
-		add_fact(l, "data.validation", l->session.eval.data.file.hash, false);
-	add_fact(l, "compute", hone_dtype_name(l->run->compute), false);
-	add_fact(l, "kernel_path", l->run->device_info.kernel_path, false);
-	add_fact(l, "hone", HONE_VERSION, true);
-}
 
 static enum hone_status
 open_session(struct loop *l, struct hone_error *err)
@@ -334,6 +362,7 @@ open_session(struct loop *l, struct hone_error *err)
 		" steps; compute %s; micro-batches of %" PRId64 " tokens; %s",
 		l->run->params.n_trained, l->session.n_steps, hone_dtype_name(l->run->compute),
 		l->session.micro_batch_tokens, l->run->device_info.name);
+	hn_identity_open(&l->base, &l->run->model, l->run->log);
 	collect_facts(l);
 	return hn_session_allocate(&l->session, err);
 }
@@ -351,10 +380,13 @@ resume(struct loop *l, struct hone_error *err)
 	if (!st)
 		st = hn_checkpoint_check_same(&saved, &now, err);
 	if (!st)
+		st = hn_identity_resume(&l->base, &saved, err);
+	if (!st)
 		st = hn_checkpoint_load(&saved, &l->session.engine, err);
 	if (!st) {
 		l->at = saved.progress;
 		l->saved_step = l->at.step;
+		hn_interrupt_saved(l->at.step);
 		l->stops_early = l->run->options.train.early_stopping_patience > 0 &&
 			l->at.patience_left <= 0;
 		hn_log_info(l->run->log, "going on from %s", saved.path);
@@ -411,8 +443,12 @@ export_result(struct loop *l, struct hone_error *err)
 	struct hn_card card = hn_card_none();
 	const bool is_model = hn_export_is_model(&of);
 	char *dir = hn_path_join(run->options.run.output, is_model ? "model" : "adapter");
-	enum hone_status st = take_best(l, err);
+	enum hone_status st = hn_folder_check_there(&l->folder, err);
 
+	if (!st)
+		st = hn_identity_check(&l->base, false, err);
+	if (!st)
+		st = take_best(l, err);
 	card.objective = run->objective->section;
 	card.loss = l->at.step ? l->at.train_loss_sum / (double)l->at.step : NAN;
 	card.eval_loss = l->at.last_eval_loss;
@@ -470,20 +506,26 @@ check_finished(struct loop *l, struct hone_error *err)
 	return st;
 }
 
-/* Whether the run left its result; one that is gone is made again from the last checkpoint. */
+/* Whether the run left its result, whole; one that is gone or damaged is made again from the
+ * last checkpoint. */
 static bool
 has_result(const struct loop *l)
 {
 	static const char *const names[] = {"adapter", "model"};
+	struct hone_error err = {0};
 	bool found = false;
 
 	for (int i = 0; i < 2; i++) {
-		char *path = hn_path_join(l->run->options.run.output, names[i]);
+		char *path = hn_path_join(l->folder.path, names[i]);
 
 		found |= hn_path_is_dir(path);
 		free(path);
 	}
-	return found;
+	if (!found || !hn_folder_check_result(l->folder.path, &err))
+		return found;
+	hn_log_warn(l->run->log, "%s: %s; it is made again from the last checkpoint", err.place,
+		err.text);
+	return false;
 }
 
 enum hone_status
@@ -506,6 +548,7 @@ hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 		hn_interrupt_end();
 	}
 	hn_log_progress_end(run->log);
+	hn_identity_close(&l.base);
 	hn_session_close(&l.session);
 	hn_folder_close(&l.folder);
 	hn_str_fini(&l.config);

@@ -1,12 +1,15 @@
 /*
  * result.c - finding a run's result and putting it in place.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "result.h"
 #include "train/export.h"
+#include "train/folder.h"
+#include "train/identity.h"
 
 _Static_assert((int)HN_ADAPTED_MAX >= (int)HN_RUN_ADAPTERS, "one init_from for each adapter");
 
@@ -61,6 +64,65 @@ fail_no_result(const struct hn_run *run, const char *what, struct hone_error *er
 		run->request->path);
 }
 
+static enum hone_status
+fail_damaged(const struct hn_run *run, struct hone_error *err)
+{
+	const size_t n = err ? strlen(err->text) : 0;
+
+	if (err)
+		(void)snprintf(err->text + n, sizeof err->text - n,
+			"; hone train %s makes it again from the last checkpoint",
+			run->request->path);
+	return HONE_EMODEL;
+}
+
+/* The newest checkpoint of a run that has not come to its end. */
+static enum hone_status
+open_checkpoint(
+	struct hn_result *result, struct hn_run *run, const char *wanted, struct hone_error *err)
+{
+	char *output = hn_strdup(run->options.run.output);
+	char *checkpoints = hn_path_join(output, "checkpoints");
+	const struct hn_folder folder = {.path = output,
+		.checkpoints = checkpoints,
+		.lock = -1,
+		.metrics = -1,
+		.log = run->log};
+	enum hone_status st = HONE_ENOTFOUND;
+
+	if (hn_path_is_dir(checkpoints) && !hn_folder_is_finished(output))
+		st = hn_checkpoint_newest(&folder, &result->saved, err);
+	free(checkpoints);
+	free(output);
+	if (st == HONE_ENOTFOUND)
+		return fail_no_result(run, wanted, err);
+	if (st)
+		return st;
+	result->is_unfinished = true;
+	hn_log_warn(run->log,
+		"this run is not finished: its checkpoint after step %" PRId64
+		" is used (%s); hone train %s goes on",
+		result->saved.progress.step, result->saved.path, run->request->path);
+	return HONE_OK;
+}
+
+/* The base that the checkpoint was trained on must be this one. */
+static enum hone_status
+load_checkpoint(const struct hn_result *result, const struct hn_run *run,
+	const struct hn_engine *engine, struct hone_error *err)
+{
+	const char *model = hn_saved_fact(&result->saved, "model");
+	char now[33];
+
+	hn_model_identity(&run->model, now);
+	if (model && !hn_streq(model, now))
+		return hone_fail_at(err, HONE_ECONFIG, run->model.checkpoint.path, 0, 0,
+			"this is another base model than that of %s; put it back, or ask for the "
+			"base model (--base)",
+			result->saved.path);
+	return hn_checkpoint_load(&result->saved, engine, err);
+}
+
 /* Opens the run once more with the trained model in place of its base. */
 static enum hone_status
 open_model(struct hn_result *result, struct hn_run *run, const char *folder, struct hone_error *err)
@@ -97,7 +159,9 @@ hn_result_open(struct hn_result *result, struct hn_run *run, const struct hn_run
 		return st;
 	folder = hn_path_join(run->options.run.output, trains_weights(run) ? "model" : "adapter");
 	if (!hn_path_is_dir(folder))
-		st = fail_no_result(run, folder, err);
+		st = open_checkpoint(result, run, folder, err);
+	else if (hn_folder_check_result(run->options.run.output, err))
+		st = fail_damaged(run, err);
 	else if (trains_weights(run))
 		st = open_model(result, run, folder, err);
 	else
@@ -178,6 +242,8 @@ hn_result_load(const struct hn_result *result, const struct hn_run *run,
 	const struct hn_adapted to = hn_adapted_of_run(run, engine);
 	enum hone_status st = HONE_OK;
 
+	if (result->is_unfinished)
+		return load_checkpoint(result, run, engine, err);
 	if (!result->adapter)
 		return HONE_OK;
 	for (uint32_t i = 0; i < run->n_adapters && !st; i++) {
@@ -194,6 +260,7 @@ void
 hn_result_close(struct hn_result *result, struct hn_run *run)
 {
 	hn_run_close(run);
+	hn_saved_close(&result->saved);
 	free(result->adapter);
 	free(result->model_set);
 	free(result->sets);

@@ -3,14 +3,15 @@
  *
  * A run's result is an adapter (<output>/adapter) or, where weights themselves were trained,
  * a model (<output>/model).  The first is read into the run's parameters, the second takes
- * the place of the model's file.
+ * the place of the model's file.  Of a run that was stopped it is the newest checkpoint, and
+ * a line says so.
  */
 #ifndef HN_RESULT_H
 #define HN_RESULT_H
 
 #include "graph/engine.h"
 #include "run.h"
-#include "train/export.h"
+#include "train/checkpoint.h"
 #include "train/export.h"
 
 /* A run's model and adapters for train/export.h; init_from is each instance's option of that
@@ -21,6 +22,8 @@ struct hn_result {
 	bool is_base;          /* the untouched file was asked for */
 	bool is_model;         /* the run's model file is the result itself */
 	bool without_adapters; /* build graphs without them */
+	bool is_unfinished;    /* there is no result yet, and `saved` stands for it */
+	struct hn_saved saved; /* the newest checkpoint then */
 	char *adapter;         /* folder of the PEFT adapter, or NULL */
 	char *model_set;       /* "model.path=..." that was added, or NULL */
 	const char **sets;
@@ -29,7 +32,8 @@ struct hn_result {
 };
 
 /* Opens the run of request->path with its result (is_base: without).  HONE_ECONFIG where
- * there is no result yet, with what to do.  hn_result_close closes both, in any case. */
+ * there is neither a result nor a checkpoint yet, with what to do; HONE_EMODEL where a
+ * finished run's result is damaged.  hn_result_close closes both, in any case. */
 enum hone_status hn_result_open(struct hn_result *result, struct hn_run *run,
 	const struct hn_run_request *request, bool is_base, struct hone_error *err);
 /* The same without an INI file: a model and, where `adapter` is not NULL, a PEFT folder.  The

@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/guard.h"
 
 #define READ_BYTES ((size_t)1 << 18)
 
@@ -150,6 +151,8 @@ hn_map_open(struct hn_map *map, const char *path, enum hone_status on_error, str
 	map->size = (uint64_t)info.st_size;
 	map->mtime_ns = mtime_ns(&info);
 	map->fd = fd;
+	if (map->size)
+		map->guard = hn_guard_add(map->bytes, map->size, path, fd, on_error);
 	return HONE_OK;
 }
 
@@ -166,6 +169,7 @@ void
 hn_map_close(struct hn_map *map)
 {
 	if (map->bytes) {
+		hn_guard_remove(map->guard);
 		if (map->size)
 			(void)munmap((void *)(uintptr_t)map->bytes, (size_t)map->size);
 		(void)close(map->fd);
@@ -180,6 +184,24 @@ hn_map_unchanged(const struct hn_map *map)
 
 	return map->bytes && !fstat(map->fd, &info) && (uint64_t)info.st_size == map->size &&
 		mtime_ns(&info) == map->mtime_ns;
+}
+
+void
+hn_map_accept(struct hn_map *map)
+{
+	struct stat info;
+
+	if (map->bytes && !fstat(map->fd, &info))
+		map->mtime_ns = mtime_ns(&info);
+}
+
+bool
+hn_map_is_at(const struct hn_map *map, const char *path)
+{
+	struct stat own, there;
+
+	return map->bytes && !fstat(map->fd, &own) && !stat(path, &there) &&
+		own.st_dev == there.st_dev && own.st_ino == there.st_ino;
 }
 
 static enum hone_status
@@ -288,25 +310,22 @@ hn_hash64(const void *bytes, size_t n)
 }
 
 /* Read and not mapped, so that a file that is cut meanwhile is an error or another hash but
- * never a signal. */
-enum hone_status
-hn_hash_file(const char *path, enum hone_status on_error, char out[33], struct hone_error *err)
+ * never a signal.  By offset: a mapped file's descriptor is shared. */
+static enum hone_status
+hash_descriptor(
+	int fd, const char *path, enum hone_status on_error, char out[33], struct hone_error *err)
 {
-	XXH3_state_t *state;
-	struct stat info;
-	enum hone_status st;
-	uint8_t *bytes;
-	ssize_t got;
-	int fd;
+	XXH3_state_t *state = XXH3_createState();
+	uint8_t *bytes = hn_alloc(READ_BYTES);
+	enum hone_status st = HONE_OK;
+	ssize_t got = 1;
 
-	st = open_regular(&fd, &info, path, on_error, err);
-	if (st)
-		return st;
-	bytes = hn_alloc(READ_BYTES);
-	state = XXH3_createState();
 	if (!state || XXH3_128bits_reset(state) == XXH_ERROR)
 		st = hone_fail_at(err, HONE_ENOMEM, path, 0, 0, "cannot be hashed: no memory");
-	while (!st && (got = read_some(fd, bytes, READ_BYTES)) != 0) {
+	for (off_t at = 0; !st && got; at += got) {
+		do
+			got = pread(fd, bytes, READ_BYTES, at);
+		while (got < 0 && errno == EINTR);
 		if (got < 0)
 			st = hn_fail_errno(err, on_error, path, "cannot be read", errno);
 		else
@@ -316,6 +335,27 @@ hn_hash_file(const char *path, enum hone_status on_error, char out[33], struct h
 		put_hex(XXH3_128bits_digest(state), out);
 	(void)XXH3_freeState(state);
 	free(bytes);
+	return st;
+}
+
+enum hone_status
+hn_map_hash(const struct hn_map *map, const char *path, enum hone_status on_error, char out[33],
+	struct hone_error *err)
+{
+	return hash_descriptor(map->fd, path, on_error, out, err);
+}
+
+enum hone_status
+hn_hash_file(const char *path, enum hone_status on_error, char out[33], struct hone_error *err)
+{
+	struct stat info;
+	enum hone_status st;
+	int fd;
+
+	st = open_regular(&fd, &info, path, on_error, err);
+	if (st)
+		return st;
+	st = hash_descriptor(fd, path, on_error, out, err);
 	(void)close(fd);
 	return st;
 }

@@ -13,15 +13,18 @@
 
 #include <hone/status.h>
 
-/* A file mapped read-only.  A file that is cut while mapped must not kill the process with
- * SIGBUS without a line: callers check `size` once; hn_map_unchanged says whether the file
- * still has the size and mtime that it was opened with.  `bytes` is never NULL while open,
- * and closing a zeroed or closed map does nothing. */
+struct hn_guarded;
+
+/* A file mapped read-only.  One that is cut while mapped ends the process with a line and the
+ * exit code of hn_map_open's status (base/guard.h); hn_map_unchanged says whether the file still
+ * has the size and mtime that it was opened with, before anything is made of it.  `bytes` is
+ * never NULL while open, and closing a zeroed or closed map does nothing. */
 struct hn_map {
 	const uint8_t *bytes;
 	uint64_t size;
 	int64_t mtime_ns;
 	int fd;
+	struct hn_guarded *guard;
 };
 
 /* Fills err with "<doing>: <the system's text>; <what helps>", for example
@@ -34,6 +37,10 @@ enum hone_status hn_map_open(
 	struct hn_map *map, const char *path, enum hone_status on_error, struct hone_error *err);
 void hn_map_close(struct hn_map *map);
 bool hn_map_unchanged(const struct hn_map *map);
+/* Takes the file's time of now for the one that it has: it was looked at and is the same. */
+void hn_map_accept(struct hn_map *map);
+/* Whether `path` names the mapped file, and not one that took its place or none at all. */
+bool hn_map_is_at(const struct hn_map *map, const char *path);
 /* Gives back the memory that reading a map has taken: for a file that is read once, piece by
  * piece, as when it is compared.  What is needed again is read from the file again. */
 void hn_map_forget(const struct hn_map *map);
@@ -72,6 +79,10 @@ enum hone_status hn_dir_sync(const char *path, struct hone_error *err);
 enum hone_status hn_dir_list(const char *path, char ***names, size_t *n, struct hone_error *err);
 /* Joins with one slash; `name` absolute -> a copy of name.  The caller frees. */
 char *hn_path_join(const char *dir, const char *name);
+/* Absolute and without ".", ".." and double slashes, naming the same place: what is written
+ * down for another time or another program.  Links stay, except one before a ".." that would
+ * lead elsewhere.  The caller frees. */
+char *hn_path_normal(const char *path);
 /* The folder part ("." when none); the caller frees. */
 char *hn_path_dir(const char *path);
 /* Last component, borrowed. */
@@ -83,5 +94,9 @@ void hn_hash_hex(const void *bytes, size_t n, char out[33]);
 uint64_t hn_hash64(const void *bytes, size_t n);
 enum hone_status hn_hash_file(
 	const char *path, enum hone_status on_error, char out[33], struct hone_error *err);
+/* The same of a mapped file as it is now, by its descriptor: it is read through a small buffer,
+ * so the memory that the mapping takes does not grow.  `path` is for messages. */
+enum hone_status hn_map_hash(const struct hn_map *map, const char *path, enum hone_status on_error,
+	char out[33], struct hone_error *err);
 
 #endif

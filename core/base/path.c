@@ -1,12 +1,14 @@
 /*
  * path.c - folders, and paths as text.
  *
- * Paths are bytes with slashes; nothing here resolves "..", links or "~".
+ * Paths are bytes with slashes; nothing here resolves "~", and ".." and links only
+ * hn_path_normal does.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/str.h"
 
 #define OPEN_FOLDERS_MAX 16
 
@@ -198,6 +201,54 @@ base_at(const char *path)
 	while (n && path[n - 1] != '/')
 		n--;
 	return n;
+}
+
+/* Takes "." and ".." out by the text alone. */
+static char *
+collapse(const char *path)
+{
+	struct hn_str out = {0};
+
+	hn_str_puts(&out, "");
+	for (const char *at = path; *at;) {
+		const size_t n = strcspn(at, "/");
+
+		if (n == 2 && at[0] == '.' && at[1] == '.') {
+			while (out.len && out.text[--out.len] != '/')
+				;
+			out.text[out.len] = '\0';
+		} else if (n && !(n == 1 && at[0] == '.')) {
+			hn_str_putc(&out, '/');
+			hn_str_add(&out, at, n);
+		}
+		at += n;
+		at += strspn(at, "/");
+	}
+	if (!out.len)
+		hn_str_putc(&out, '/');
+	return hn_str_take(&out);
+}
+
+char *
+hn_path_normal(const char *path)
+{
+	char here[PATH_MAX], *whole, *normal, *resolved;
+	struct stat a, b;
+
+	if (path[0] != '/' && !getcwd(here, sizeof here))
+		return hn_strdup(path);
+	whole = path[0] == '/' ? hn_strdup(path) : hn_path_join(here, path);
+	normal = collapse(whole);
+	/* "link/.." is the folder above what the link means, and not the one that holds it. */
+	if (!stat(whole, &a) &&
+		(stat(normal, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino) &&
+		(resolved = realpath(whole, NULL))) {
+		free(normal);
+		normal = hn_strdup(resolved);
+		free(resolved);
+	}
+	free(whole);
+	return normal;
 }
 
 char *

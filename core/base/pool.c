@@ -33,6 +33,7 @@
 #define PAUSES_PER_CLOCK 32
 #define PIECES_MAX       ((int64_t)UINT32_MAX)
 #define CPUS_MAX         16384
+#define STACK_BYTES_MIN  ((size_t)1 << 20)
 
 struct worker {
 	struct hn_pool *pool;
@@ -321,24 +322,38 @@ mask_signals(sigset_t *old)
 	(void)pthread_sigmask(SIG_BLOCK, &set, old);
 }
 
+/* A thread's stack has the size that the shell's limit had, which may be 16 KiB. */
+static void
+init_attributes(pthread_attr_t *attributes)
+{
+	size_t bytes = 0;
+
+	(void)pthread_attr_init(attributes);
+	if (!pthread_attr_getstacksize(attributes, &bytes) && bytes < STACK_BYTES_MIN)
+		(void)pthread_attr_setstacksize(attributes, STACK_BYTES_MIN);
+}
+
 /* Threads inherit the mask of their creator, so it is set around the loop and put back. */
 static int
 start_workers(struct hn_pool *pool)
 {
+	pthread_attr_t attributes;
 	sigset_t old;
 	int error = 0;
 
+	init_attributes(&attributes);
 	mask_signals(&old);
 	while (!error && pool->n_started < pool->n_threads - 1) {
 		struct worker *worker = &pool->workers[pool->n_started];
 
 		worker->pool = pool;
 		worker->index = pool->n_started + 1;
-		error = pthread_create(&worker->thread, NULL, worker_main, worker);
+		error = pthread_create(&worker->thread, &attributes, worker_main, worker);
 		if (!error)
 			pool->n_started++;
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	(void)pthread_attr_destroy(&attributes);
 	return error;
 }
 

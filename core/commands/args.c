@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/guard.h"
 #include "commands/command.h"
 #include "config/host_options.h"
 
@@ -261,17 +262,7 @@ find_command(const char *name, struct hone_error *err)
 static int
 exit_code(int32_t status, int32_t signal)
 {
-	if (status == HONE_EINTERRUPTED && signal)
-		return 128 + signal;
-	switch (status) {
-#define EXIT_CASE(name, value, code, meaning)                                                      \
-	case value:                                                                                \
-		return code;
-		HONE_STATUS_LIST(EXIT_CASE)
-#undef EXIT_CASE
-	default: /* hone has no others: a plugin made it up */
-		return 6;
-	}
+	return status == HONE_EINTERRUPTED && signal ? 128 + signal : hn_exit_code(status);
 }
 
 /* Presets: etc/presets of a build tree, or share/hone/presets of an installation; "" = none. */
@@ -395,6 +386,7 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
+	hn_guard_install();
 	hn_log_init(&log, stderr);
 	if (getenv("NO_COLOR"))
 		log.has_colour = false;

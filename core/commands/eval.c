@@ -12,6 +12,7 @@
 #include "commands/command.h"
 #include "result.h"
 #include "session.h"
+#include "train/identity.h"
 #include "train/metrics.h"
 
 struct evaluation {
@@ -159,6 +160,8 @@ evaluate(struct evaluation *e, struct hone_error *err)
 		st = hn_session_evaluate(&e->session, &line, err);
 	if (!st && e->generates)
 		st = answer_all(e, &line, err);
+	if (!st)
+		st = hn_model_check_unchanged(&e->run->model, err);
 	if (!st)
 		hn_eval_line_put(&line, want.split, args->json, e->context->out);
 	hn_session_close(&e->session);

@@ -50,12 +50,13 @@ write_result(const struct hn_context *context, const struct hn_result *result,
 	const struct hn_args *args = context->args;
 	enum hn_export_dtype dtype;
 	enum hone_status st = parse_dtype(args->dtype, &dtype, err);
-	const bool is_model = args->merge || result->is_model || result->is_base;
+	bool is_model;
 
 	if (st)
 		return st;
 	if (result->without_adapters)
 		of.n_adapters = 0;
+	is_model = args->merge || result->is_model || result->is_base || hn_export_is_model(&of);
 	st = is_model ? hn_export_model(&of, args->to, dtype, NULL, err)
 		      : hn_export_adapter(&of, args->to, NULL, err);
 	if (!st)

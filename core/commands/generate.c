@@ -15,6 +15,7 @@
 #include "data/jsonl.h"
 #include "model/hf_config.h"
 #include "result.h"
+#include "train/identity.h"
 
 enum { STDIN_MAX = 64 << 20 };
 
@@ -380,7 +381,7 @@ generate(struct asking *a, struct hone_error *err)
 		st = hn_answers_run(&a->answers, &decoding, &sink, err);
 	if (!st)
 		warn_of_room(a, &decoding);
-	return st;
+	return st ? st : hn_model_check_unchanged(&a->run.model, err);
 }
 
 static enum hone_status

@@ -327,9 +327,9 @@ hn_checkpoint_save(
 	struct hn_folder *folder, const struct hn_save_request *request, struct hone_error *err)
 {
 	const int64_t step = request->progress->step;
-	enum hone_status st = HONE_OK;
+	enum hone_status st = hn_folder_check_there(folder, err);
 
-	if (!hn_path_is_dir(folder->checkpoints)) {
+	if (!st && !hn_path_is_dir(folder->checkpoints)) {
 		st = hn_dir_make(folder->checkpoints, err);
 		if (!st)
 			st = hn_dir_sync(folder->path, err);

@@ -48,6 +48,10 @@ struct hn_progress {
 struct hn_fact {
 	const char *key, *value;
 	bool is_note; /* recorded; a difference is a warning and no refusal */
+	bool is_kept; /* only recorded: whoever wrote it compares it */
+	/* Where they are given a difference is told in words, not in hashes: the file, the key
+	 * that names it, and how large it is, which is the fact "<key>.size" of a checkpoint. */
+	const char *path, *what, *size;
 };
 
 /* What is saved; everything is borrowed. */
@@ -86,6 +90,8 @@ struct hn_saved {
 /* Verifies one checkpoint folder and reads its manifest. */
 enum hone_status hn_saved_open(struct hn_saved *saved, const char *path, struct hone_error *err);
 void hn_saved_close(struct hn_saved *saved); /* a zeroed one is fine */
+/* The value of one of its facts, borrowed; NULL when it has none of that name. */
+const char *hn_saved_fact(const struct hn_saved *saved, const char *key);
 
 /* The newest that is whole; each that is not is logged with its cause.  HONE_ENOTFOUND when
  * there is none at all; HONE_EIO when there are some and none is whole, so that a run never
@@ -114,11 +120,6 @@ struct hn_resume {
  * changes results: an option without HONE_OPTION_RUNTIME, or a fact that is no note. */
 enum hone_status hn_checkpoint_check_same(
 	const struct hn_saved *saved, const struct hn_resume *now, struct hone_error *err);
-
-/* The identity of a base model wherever it lies: a hash of its configuration and, for each of
- * its files, size, both ends (headers are there) and pages spread over the rest.  Samples,
- * because reading gigabytes at each start is too much. */
-void hn_model_identity(const struct hn_model *model, char out[33]);
 
 /* Whether `metric` is a new best.  The first that is finite is; one that is not finite never
  * is; it must gain more than `threshold` (0 = be better at all). */

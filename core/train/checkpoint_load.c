@@ -155,9 +155,9 @@ struct differences {
 	size_t n;
 };
 
-HONE_PRINTF(3, 4)
+HONE_PRINTF(4, 5)
 static void
-add_difference(struct differences *all, const struct hn_config_value *at, const char *fmt, ...)
+add_difference(struct differences *all, const char *path, int32_t line, const char *fmt, ...)
 {
 	char text[400];
 	va_list args;
@@ -166,8 +166,7 @@ add_difference(struct differences *all, const struct hn_config_value *at, const 
 	(void)vsnprintf(text, sizeof text, fmt, args);
 	va_end(args);
 	if (all->n++ == 0)
-		(void)hone_fail_at(&all->first, HONE_ECONFIG, at ? at->at.path : "",
-			at ? at->at.line : 0, 0, "%s", text);
+		(void)hone_fail_at(&all->first, HONE_ECONFIG, path, line, 0, "%s", text);
 	hn_str_printf(&all->more, "%s  %s", all->n > 1 ? "\n" : "", text);
 }
 
@@ -186,13 +185,16 @@ diff_configs(const struct hn_config *old, const struct hn_config *now, struct di
 
 	for (size_t i = 0; i < n; i++) {
 		const struct hn_config_change *change = &changes[i];
+		const struct hn_config_value *value =
+			change->key ? hn_config_get(now, change->section, change->key) : NULL;
 
 		if (change->key)
-			add_difference(all, hn_config_get(now, change->section, change->key),
+			add_difference(all, value ? value->at.path : "",
+				value ? (int32_t)value->at.line : 0,
 				"[%.60s] %.60s was %.100s and is %.100s", change->section,
 				change->key, shown(change->was), shown(change->is));
 		else
-			add_difference(all, NULL, "[%.60s] was %s and is %s", change->section,
+			add_difference(all, "", 0, "[%.60s] was %s and is %s", change->section,
 				change->was ? "used" : "not used",
 				change->is ? "used" : "not used");
 	}
@@ -217,7 +219,7 @@ compare_config(const struct hn_saved *saved, const struct hn_config_check *now,
 	check.resolve = NULL;
 	for (size_t i = 0; !st && i < old->n_sections; i++)
 		if (hn_config_read(&check, old->sections[i].name, NULL) == HONE_ENOTFOUND)
-			add_difference(all, NULL, "[%.60s] was used and nothing knows it now",
+			add_difference(all, "", 0, "[%.60s] was used and nothing knows it now",
 				old->sections[i].name);
 	if (!st && diagnostics.n_errors)
 		st = hone_fail_at(err, HONE_ECONFIG, path, 0, 0,
@@ -240,6 +242,31 @@ fact_value(const struct hn_fact *facts, size_t n, const char *key)
 	return NULL;
 }
 
+const char *
+hn_saved_fact(const struct hn_saved *saved, const char *key)
+{
+	return fact_value(saved->facts, saved->n_facts, key);
+}
+
+/* "t.jsonl: [data] train had 40 rows in 1204 bytes and has 41 rows in 1230 bytes". */
+static void
+add_file_difference(
+	struct differences *all, const struct hn_saved *saved, const struct hn_fact *fact)
+{
+	char key[80];
+	const char *size;
+
+	(void)snprintf(key, sizeof key, "%.60s.size", fact->key);
+	size = hn_saved_fact(saved, key);
+	if (size && !hn_streq(size, fact->size))
+		add_difference(all, fact->path, 0, "the file of %.60s had %.100s and has %.100s",
+			fact->what, size, fact->size);
+	else
+		add_difference(all, fact->path, 0,
+			"the content of the file of %.60s changed (%.100s%s)", fact->what,
+			fact->size, size ? ", as before" : "");
+}
+
 static void
 compare_facts(const struct hn_saved *saved, const struct hn_resume *now, struct differences *all)
 {
@@ -247,10 +274,12 @@ compare_facts(const struct hn_saved *saved, const struct hn_resume *now, struct 
 		const struct hn_fact *fact = &now->facts[i];
 		const char *was = fact_value(saved->facts, saved->n_facts, fact->key);
 
-		if (was && hn_streq(was, fact->value))
+		if (fact->is_kept || (was && hn_streq(was, fact->value)))
 			continue;
-		if (!fact->is_note)
-			add_difference(all, NULL, "%.60s was %.100s and is %.100s", fact->key,
+		if (!fact->is_note && was && fact->path)
+			add_file_difference(all, saved, fact);
+		else if (!fact->is_note)
+			add_difference(all, "", 0, "%.60s was %.100s and is %.100s", fact->key,
 				shown(was), fact->value);
 		else if (now->log)
 			hn_log_warn(now->log, "%s was %s and is %s", fact->key, shown(was),
@@ -260,7 +289,7 @@ compare_facts(const struct hn_saved *saved, const struct hn_resume *now, struct 
 		const struct hn_fact *fact = &saved->facts[i];
 
 		if (!fact->is_note && !fact_value(now->facts, now->n_facts, fact->key))
-			add_difference(all, NULL, "%.60s was %.100s and is not set", fact->key,
+			add_difference(all, "", 0, "%.60s was %.100s and is not set", fact->key,
 				fact->value);
 	}
 }
@@ -285,47 +314,6 @@ hn_checkpoint_check_same(
 	}
 	hn_str_fini(&all.more);
 	return st;
-}
-
-/* ---- identity of a model ---- */
-
-enum { END_BYTES = 1 << 20, PAGE_BYTES = 4096, N_PAGES = 64 };
-
-static void
-put_hash(struct hn_str *out, const uint8_t *bytes, uint64_t n)
-{
-	char hash[33];
-
-	hn_hash_hex(bytes, (size_t)n, hash);
-	hn_str_puts(out, hash);
-}
-
-/* Both ends, and pages at equal distances between. */
-static void
-put_samples(struct hn_str *out, const struct hn_map *map)
-{
-	const uint64_t end_bytes = map->size < END_BYTES ? map->size : END_BYTES;
-
-	hn_str_printf(out, "\n%" PRIu64 " ", map->size);
-	put_hash(out, map->bytes, end_bytes);
-	put_hash(out, map->bytes + map->size - end_bytes, end_bytes);
-	for (uint64_t i = 0; map->size > 2 * END_BYTES && i < N_PAGES; i++)
-		put_hash(out, map->bytes + (map->size - PAGE_BYTES) / N_PAGES * i, PAGE_BYTES);
-}
-
-void
-hn_model_identity(const struct hn_model *model, char out[33])
-{
-	const struct hn_tensor_file *file = &model->checkpoint.tensors;
-	char *config = json_dumps(model->checkpoint.config.stored, JSON_SORT_KEYS | JSON_COMPACT);
-	struct hn_str text = {0};
-
-	hn_str_puts(&text, config ? config : "");
-	for (size_t i = 0; i < file->n_maps; i++)
-		put_samples(&text, &file->maps[i]);
-	hn_hash_hex(text.text, text.len, out);
-	hn_str_fini(&text);
-	free(config);
 }
 
 /* ---- the best ---- */

@@ -293,8 +293,9 @@ get_facts(const json_t *list, const char *path, struct hn_saved *saved, struct h
 			    &value, "note", &note))
 			return fail_shape(path, "\"facts\"", err);
 		saved->facts[saved->n_facts++] =
-			(struct hn_fact){hn_arena_strdup(&saved->arena, key),
-				hn_arena_strdup(&saved->arena, value), note != 0};
+			(struct hn_fact){.key = hn_arena_strdup(&saved->arena, key),
+				.value = hn_arena_strdup(&saved->arena, value),
+				.is_note = note != 0};
 	}
 	return HONE_OK;
 }

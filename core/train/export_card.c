@@ -24,13 +24,13 @@ hn_card_none(void)
 		.num_tokens = -1};
 }
 
-const char *
+char *
 hn_base_name(const struct hn_model *model)
 {
 	const bool is_gguf = !model->is_random && model->checkpoint.tensors.format == HN_FILE_GGUF;
 	const char *repository = is_gguf ? hn_gguf_repository(&model->checkpoint.tensors) : NULL;
 
-	return repository ? repository : model->checkpoint.path;
+	return repository ? hn_strdup(repository) : hn_path_normal(model->checkpoint.path);
 }
 
 static void
@@ -126,7 +126,7 @@ enum hone_status
 hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
 	const struct hn_card_of *what, const char *folder, struct hone_error *err)
 {
-	const char *base = hn_base_name(of->model);
+	char *base = hn_base_name(of->model);
 	struct hn_str text = {0};
 	enum hone_status st;
 
@@ -139,5 +139,6 @@ hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
 	put_use(&text, what);
 	st = hn_folder_put(folder, "README.md", &text, err);
 	hn_str_fini(&text);
+	free(base);
 	return st;
 }

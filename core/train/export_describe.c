@@ -225,13 +225,14 @@ hn_adapter_type_of(const char *section, char type[64])
 static void
 put_general(struct doc *doc, const char *section)
 {
-	char type[64];
+	char type[64], *base = hn_base_name(doc->model);
 
 	put_null(&doc->base, "auto_mapping");
 	put_null(&doc->base, "revision");
 	put_string(&doc->base, "task_type", "CAUSAL_LM");
 	put_bool(&doc->base, "inference_mode", 1);
-	put_string(&doc->base, "base_model_name_or_path", hn_base_name(doc->model));
+	put_string(&doc->base, "base_model_name_or_path", base);
+	free(base);
 	hn_adapter_type_of(section, type);
 	for (char *c = type; *c; c++)
 		*c = (char)toupper((unsigned char)*c);

@@ -5,21 +5,30 @@
  * are exchanged in one step where the file system can do that (the older export is then
  * removed), so at no moment is there half an export under the name.
  *
+ * The folder is locked and has the file ".hone-export" in it until it is whole.  A process that
+ * is killed leaves it behind; the next export into the same parent removes what has the name,
+ * the mark, no process of that number and no lock: nothing else can be sure to be litter.
+ *
  * An older export is known by its model card, which carries the tag "hone"; a folder without
  * that is somebody else's and stays.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "train/export_parts.h"
+#include "train/identity.h"
 
 #define COPY_MAX (UINT64_C(1) << 30)
 #define CARD_MAX (UINT64_C(1) << 20)
+#define MARK     ".hone-export"
 
 static bool
 is_same_place(const char *a, const char *b)
@@ -82,31 +91,140 @@ temp_beside(const char *path)
 	return temp;
 }
 
+/* ---- what a killed process left ---- */
+
+/* The number at the end of ".<name>.tmp-<pid>"; 0 for any other name. */
+static pid_t
+pid_of_temp(const char *name)
+{
+	const char *at = name[0] == '.' ? strrchr(name, '-') : NULL;
+	int64_t pid = 0;
+
+	if (!at || at - name < 6 || strncmp(at - 4, ".tmp", 4) != 0 ||
+		at[1 + strspn(at + 1, "0123456789")] || !hn_parse_i64(at + 1, &pid) ||
+		pid > INT_MAX)
+		return 0;
+	return (pid_t)pid;
+}
+
+/* Locks a folder; -1 when somebody has it or there is none. */
+static int
+lock_folder(const char *path)
+{
+	const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB)) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void
+remove_stale(const char *path)
+{
+	char *mark = hn_path_join(path, MARK);
+	const int lock = hn_path_is_file(mark) ? lock_folder(path) : -1;
+
+	if (lock >= 0) {
+		(void)hn_dir_remove(path, NULL);
+		(void)close(lock);
+	}
+	free(mark);
+}
+
+/* A process of another container may have a number that is none here: the lock is asked, too. */
+static void
+sweep(const char *dir)
+{
+	char **names = NULL;
+	size_t n = 0;
+
+	if (hn_dir_list(dir, &names, &n, NULL))
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		const pid_t pid = pid_of_temp(names[i]);
+
+		if (pid > 0 && kill(pid, 0) && errno == ESRCH) {
+			char *path = hn_path_join(dir, names[i]);
+
+			remove_stale(path);
+			free(path);
+		}
+		free(names[i]);
+	}
+	free(names);
+}
+
+/* An unmarked folder is only never swept. */
+static void
+mark(const char *folder)
+{
+	char *path = hn_path_join(folder, MARK);
+	const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+
+	if (fd >= 0)
+		(void)close(fd);
+	free(path);
+}
+
+static void
+unmark(const char *folder)
+{
+	char *path = hn_path_join(folder, MARK);
+
+	(void)unlink(path);
+	free(path);
+}
+
+/* ---- beginning and ending ---- */
+
+/* The temporary folder, ours alone. */
+static enum hone_status
+make_temp(struct hn_export_folder *folder, struct hone_error *err)
+{
+	enum hone_status st = HONE_OK;
+
+	folder->temp = temp_beside(folder->path);
+	if (hn_path_is_dir(folder->temp))
+		st = hn_dir_remove(folder->temp, err);
+	if (!st)
+		st = hn_dir_make(folder->temp, err);
+	if (st)
+		return st;
+	folder->lock = lock_folder(folder->temp);
+	mark(folder->temp);
+	return HONE_OK;
+}
+
 enum hone_status
 hn_folder_begin(struct hn_export_folder *folder, const char *path, const struct hn_model *model,
 	struct hone_error *err)
 {
 	size_t n = strlen(path);
 	enum hone_status st;
+	char *dir;
 
-	*folder = (struct hn_export_folder){.path = hn_strdup(path)};
+	*folder = (struct hn_export_folder){.path = hn_strdup(path), .model = model, .lock = -1};
 	while (n > 1 && folder->path[n - 1] == '/')
 		folder->path[--n] = '\0';
 	st = check_place(folder->path, model, err);
-	if (!st) {
-		folder->temp = temp_beside(folder->path);
-		if (hn_path_is_dir(folder->temp))
-			st = hn_dir_remove(folder->temp, err);
-	}
-	return st ? st : hn_dir_make(folder->temp, err);
+	if (st)
+		return st;
+	dir = hn_path_dir(folder->path);
+	sweep(dir);
+	free(dir);
+	return make_temp(folder, err);
 }
 
 static void
 fini(struct hn_export_folder *folder)
 {
 	free(folder->path);
+	if (folder->temp && folder->lock >= 0)
+		(void)close(folder->lock);
 	free(folder->temp);
-	*folder = (struct hn_export_folder){0};
+	*folder = (struct hn_export_folder){.lock = -1};
 }
 
 /* Exchanges the names, or moves the old folder out of the way first. */
@@ -116,8 +234,10 @@ replace(const struct hn_export_folder *folder, struct hone_error *err)
 	struct hn_str old = {0};
 	enum hone_status st = HONE_OK;
 
-	if (!renameat2(AT_FDCWD, folder->temp, AT_FDCWD, folder->path, RENAME_EXCHANGE))
+	if (!renameat2(AT_FDCWD, folder->temp, AT_FDCWD, folder->path, RENAME_EXCHANGE)) {
+		mark(folder->temp); /* the older export now */
 		return hn_dir_remove(folder->temp, err);
+	}
 	hn_str_printf(&old, "%s.old", folder->temp);
 	if (rename(folder->path, old.text) || rename(folder->temp, folder->path))
 		st = hn_fail_errno(err, HONE_EIO, folder->path, "cannot be replaced", errno);
@@ -133,8 +253,11 @@ enum hone_status
 hn_folder_commit(struct hn_export_folder *folder, struct hone_error *err)
 {
 	char *dir = hn_path_dir(folder->path);
-	enum hone_status st = hn_dir_sync(folder->temp, err);
+	enum hone_status st = hn_model_check_unchanged(folder->model, err);
 
+	unmark(folder->temp);
+	if (!st)
+		st = hn_dir_sync(folder->temp, err);
 	if (!st && hn_path_is_dir(folder->path))
 		st = replace(folder, err);
 	else if (!st && rename(folder->temp, folder->path))

@@ -13,15 +13,17 @@ struct json_t;
 /* ---- export_folder.c: a folder that appears as a whole ---- */
 
 struct hn_export_folder {
-	char *path; /* where it shall stand */
-	char *temp; /* where it is written */
+	char *path;                   /* where it shall stand */
+	char *temp;                   /* where it is written */
+	const struct hn_model *model; /* what it is made of */
+	int lock;                     /* on temp, as long as it is at work */
 };
 
-/* Makes the temporary folder.  Refuses a `path` where something stands that hone did not
+/* Makes the temporary folder, and removes those beside it whose process was killed.  Refuses a `path` where something stands that hone did not
  * write, and the folder of the model itself. */
 enum hone_status hn_folder_begin(struct hn_export_folder *folder, const char *path,
 	const struct hn_model *model, struct hone_error *err);
-/* Puts it in its place; frees. */
+/* Puts it in its place, unless the model was changed meanwhile; frees. */
 enum hone_status hn_folder_commit(struct hn_export_folder *folder, struct hone_error *err);
 /* Removes what was written; frees.  A zeroed struct is fine. */
 void hn_folder_abandon(struct hn_export_folder *folder);
@@ -35,8 +37,10 @@ enum hone_status hn_folder_put_tokenizer(
 
 /* ---- export_card.c ---- */
 
-/* What the base is called: a GGUF file's repository, else the path. */
-const char *hn_base_name(const struct hn_model *model);
+/* What the base is called: a GGUF file's repository, else its path, absolute and without "..".
+ * The caller frees. */
+char *hn_base_name(const struct hn_model *model);
+
 /* What a folder holds, and so what its README.md may promise. */
 struct hn_card_of {
 	const char *type;   /* of the adapter ("lora"); NULL = a whole model */

@@ -23,15 +23,17 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/str.h"
 #include "train/folder.h"
+#include "train/folder_result.h"
 
 #define LOCK_NAME    ".lock"
-#define STATE_NAME   "state.json"
+#define STATE_NAME   HN_STATE_FILE
 #define METRICS_NAME "metrics.jsonl"
 #define STATE_SCHEMA "hone.run/1"
 
-enum { LOCK_TRIES = 8, RENAMES_MAX = 100000, STATE_BYTES_MAX = 65536 };
+enum { LOCK_TRIES = 8, RENAMES_MAX = 100000, STATE_BYTES_MAX = 1 << 20 };
 
 static void
 free_names(char **names, size_t n)
@@ -218,18 +220,22 @@ move_away(const char *path, char **renamed, struct hone_error *err)
 
 /* ---- state ---- */
 
+/* `files` (may be NULL) is what hn_result_list gave. */
 static enum hone_status
-write_state(const struct hn_folder *folder, const char *state, int64_t step, struct hone_error *err)
+write_state(const struct hn_folder *folder, const char *state, int64_t step, const json_t *files,
+	struct hone_error *err)
 {
+	char *list = files ? json_dumps(files, JSON_SORT_KEYS) : NULL;
 	struct hn_str text = {0};
 	enum hone_status st;
 
 	hn_str_printf(&text,
 		"{\n  \"schema\": \"" STATE_SCHEMA "\",\n  \"state\": \"%s\",\n  \"step\": %" PRId64
-		"\n}\n",
-		state, step);
+		"%s%s\n}\n",
+		state, step, list ? ",\n  \"files\": " : "", list ? list : "");
 	st = hn_folder_write(folder, STATE_NAME, text.text, err);
 	hn_str_fini(&text);
+	free(list);
 	return st;
 }
 
@@ -305,6 +311,8 @@ attach_log(struct hn_folder *folder, struct hn_log *log, struct hone_error *err)
 	log->file = fopen(path, "ae");
 	if (!log->file)
 		st = hn_fail_errno(err, HONE_EIO, path, "cannot be opened", errno);
+	else
+		hn_guard_log(fileno(log->file));
 	free(path);
 	return st;
 }
@@ -344,7 +352,7 @@ hn_folder_open(struct hn_folder *folder, const char *output, bool fresh, struct 
 	if (!st)
 		st = examine(folder->path, &is_run, &finished_step, err);
 	if (!st && !is_run)
-		st = write_state(folder, "running", 0, err);
+		st = write_state(folder, "running", 0, NULL, err);
 	if (!st && finished_step >= 0) {
 		folder->state = HN_FOLDER_FINISHED;
 		folder->finished_step = finished_step;
@@ -362,6 +370,7 @@ hn_folder_close(struct hn_folder *folder)
 	if (!folder->path)
 		return;
 	if (folder->log && folder->log->file) {
+		hn_guard_log(-1);
 		(void)fclose(folder->log->file);
 		folder->log->file = NULL;
 	}
@@ -376,12 +385,28 @@ hn_folder_close(struct hn_folder *folder)
 }
 
 enum hone_status
+hn_folder_check_there(const struct hn_folder *folder, struct hone_error *err)
+{
+	char *path = hn_path_join(folder->path, LOCK_NAME);
+	const bool is_there = folder->lock < 0 || is_same_file(folder->lock, path);
+
+	free(path);
+	return is_there
+		? HONE_OK
+		: hone_fail_at(err, HONE_EIO, folder->path, 0, 0,
+			  "the run's folder was removed or renamed while the run was at "
+			  "work: nothing was saved there since; put it back, or start anew");
+}
+
+enum hone_status
 hn_folder_write(
 	const struct hn_folder *folder, const char *name, const char *text, struct hone_error *err)
 {
 	char *path = hn_path_join(folder->path, name);
-	enum hone_status st = hn_file_replace(path, text, strlen(text), err);
+	enum hone_status st = hn_folder_check_there(folder, err);
 
+	if (!st)
+		st = hn_file_replace(path, text, strlen(text), err);
 	free(path);
 	return st;
 }
@@ -389,8 +414,12 @@ hn_folder_write(
 enum hone_status
 hn_folder_finish(struct hn_folder *folder, int64_t step, struct hone_error *err)
 {
-	enum hone_status st = write_state(folder, "finished", step, err);
+	json_t *files = NULL;
+	enum hone_status st = hn_result_list(folder->path, &files, err);
 
+	if (!st)
+		st = write_state(folder, "finished", step, files, err);
+	json_decref(files);
 	if (!st) {
 		folder->state = HN_FOLDER_FINISHED;
 		folder->finished_step = step;

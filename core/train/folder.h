@@ -48,7 +48,19 @@ void hn_folder_close(struct hn_folder *folder);
 enum hone_status hn_folder_write(
 	const struct hn_folder *folder, const char *name, const char *text, struct hone_error *err);
 
-/* Marks the run as finished after `step`; the next opening says so. */
+/* HONE_EIO when the path does not name the folder any more that was opened: removed or renamed
+ * while the run was at work.  Whoever saves asks first. */
+enum hone_status hn_folder_check_there(const struct hn_folder *folder, struct hone_error *err);
+
+/* Whether `output` is the folder of a run that has come to its end. */
+bool hn_folder_is_finished(const char *output);
+/* HONE_EMODEL naming the first file of a finished run's result that is gone or has other bytes
+ * than were written; HONE_OK for any other folder.  Weights are looked at, and the config.json
+ * of a model: what a person may want to edit is not. */
+enum hone_status hn_folder_check_result(const char *output, struct hone_error *err);
+
+/* Marks the run as finished after `step`, with the hashes of its result; the next opening says
+ * so. */
 enum hone_status hn_folder_finish(struct hn_folder *folder, int64_t step, struct hone_error *err);
 
 /* Appends one line (a JSON object without its newline) to metrics.jsonl with one write; a line

@@ -101,7 +101,7 @@ test_environment_92_path_that_is_too_long_is_told(void **state)
 	for (size_t i = 0; i < sizeof path - 1; i++)
 		path[i] = i % 100 == 99 ? '/' : 'a';
 	path[sizeof path - 1] = '\0';
-	(void)snprintf(first, sizeof first, "%s", path); /* its first folder */
+	(void)snprintf(first, sizeof first, "%.99s", path); /* its first folder */
 	cli_open(&cli, NULL);
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		set = malloc(sizeof path + 32);

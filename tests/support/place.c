@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "place.h"
 
-enum { WORDS_MAX = 64, TRAIN_ROWS = 40, VALIDATION_ROWS = 8 };
+enum { WORDS_MAX = 64, TRAIN_ROWS = 40, VALIDATION_ROWS = 8, WAITS = 30000 };
 
 static const char ini[] = "[run]\n"
 			  "output = run\n"
@@ -98,6 +98,62 @@ place_write_sums(const struct place *place, const char *name, uint64_t seed, int
 	hn_str_fini(&text);
 }
 
+/* The header's length, the header, the tensors' bytes: one more tensor at their end. */
+static void
+add_unused(struct hn_str *out, const char *bytes, size_t n, size_t n_unused)
+{
+	uint64_t header = 0, grown;
+	struct hn_str text = {0};
+
+	for (int i = 0; i < 8; i++)
+		header |= (uint64_t)(uint8_t)bytes[i] << (8 * i);
+	hn_str_add(&text, bytes + 8, (size_t)header);
+	while (text.text[text.len - 1] != '}')
+		text.len--;
+	text.len--;
+	hn_str_printf(&text,
+		",\"unused\":{\"dtype\":\"U8\",\"shape\":[%zu],\"data_offsets\":[%zu,%zu]}}",
+		n_unused, n - 8 - (size_t)header, n - 8 - (size_t)header + n_unused);
+	while (text.len % 8)
+		hn_str_putc(&text, ' ');
+	grown = text.len;
+	for (int i = 0; i < 8; i++)
+		hn_str_putc(out, (char)(grown >> (8 * i) & 0xff));
+	hn_str_add(out, text.text, text.len);
+	hn_str_add(out, bytes + 8 + header, n - 8 - (size_t)header);
+	for (size_t i = 0; i < n_unused; i++)
+		hn_str_putc(out, (char)(i * 2654435761u >> 13 & 0xff));
+	hn_str_fini(&text);
+}
+
+void
+place_copy_model(const struct place *place, size_t n_unused)
+{
+	static const char *const names[] = {
+		"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"};
+	char *from = test_data_path("golden/models/tiny-llama"), *to = place_path(place, "model");
+
+	assert_int_equal(hn_dir_make(to, NULL), HONE_OK);
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		char *a = hn_path_join(from, names[i]), *b = hn_path_join(to, names[i]), *bytes;
+		struct hn_str copy = {0};
+		size_t n;
+
+		assert_int_equal(hn_file_read(a, 1 << 24, HONE_EIO, &bytes, &n, NULL), HONE_OK);
+		if (i == 0 && n_unused)
+			add_unused(&copy, bytes, n, n_unused);
+		else
+			hn_str_add(&copy, bytes, n);
+		assert_int_equal(hn_file_replace(b, copy.text, copy.len, NULL), HONE_OK);
+		hn_str_fini(&copy);
+		free(bytes);
+		free(a);
+		free(b);
+	}
+	free(from);
+	free(to);
+}
+
 /* In memory where the system has a folder for that: a process that is killed loses nothing
  * there either, and hundreds of synced files are not waited for. */
 static char *
@@ -165,11 +221,14 @@ become(const struct place *place, char *const *argv)
 	const int out = open("stdout", O_WRONLY | O_CREAT | O_TRUNC, 0666);
 	const int errors = open("stderr", O_WRONLY | O_CREAT | O_TRUNC, 0666);
 	const struct rlimit limit = {place->file_bytes_max, place->file_bytes_max};
+	const struct rlimit stack = {place->stack_bytes, place->stack_bytes_max};
 
 	if (out < 0 || errors < 0 || dup2(out, STDOUT_FILENO) < 0 ||
 		dup2(errors, STDERR_FILENO) < 0)
 		_exit(127);
 	if (place->file_bytes_max && setrlimit(RLIMIT_FSIZE, &limit))
+		_exit(127);
+	if (place->stack_bytes && setrlimit(RLIMIT_STACK, &stack))
 		_exit(127);
 	(void)execv(argv[0], argv);
 	_exit(127);
@@ -389,4 +448,15 @@ place_newest_step(const struct place *place, const char *output)
 	free(inner);
 	free(path);
 	return newest;
+}
+
+void
+place_wait_saved(const struct place *place, const char *output, int64_t step)
+{
+	for (int i = 0; i < WAITS; i++) {
+		if (place_newest_step(place, output) >= step)
+			return;
+		place_sleep(1e-3);
+	}
+	fail_msg("no checkpoint of step %" PRId64 ":\n%s", step, place_read(place, "stderr"));
 }

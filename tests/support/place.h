@@ -16,7 +16,8 @@
 
 struct place {
 	char *root;
-	uint64_t file_bytes_max; /* RLIMIT_FSIZE of what is started; 0 = none */
+	uint64_t file_bytes_max;               /* RLIMIT_FSIZE of what is started; 0 = none */
+	uint64_t stack_bytes, stack_bytes_max; /* RLIMIT_STACK, soft and hard; 0 = as it is */
 };
 
 /* How a process ended: by exit `code`, or by `signal`.  rss_bytes is its largest ever. */
@@ -35,6 +36,12 @@ char *place_path(const struct place *place, const char *name);
 void place_write(const struct place *place, const char *name, const char *text);
 /* A file of the place as text, "" where there is none; the caller frees. */
 char *place_read(const struct place *place, const char *name);
+/* Copies the model to <root>/model, with `n_unused` bytes behind its weights that no site uses:
+ * for PLACE_OWN_MODEL among the words of a command. */
+#define PLACE_OWN_MODEL "--set model.path=model "
+void place_copy_model(const struct place *place, size_t n_unused);
+/* Waits for a checkpoint of this step or a later one; fails the test when none comes. */
+void place_wait_saved(const struct place *place, const char *output, int64_t step);
 /* Rows of little sums as JSONL. */
 void place_write_sums(const struct place *place, const char *name, uint64_t seed, int n);
 

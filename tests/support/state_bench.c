@@ -126,8 +126,8 @@ enum hone_status
 state_save(struct bench_model *bench, struct hn_folder *folder, int64_t step, int64_t number,
 	bool is_best, int64_t limit, struct hone_error *err)
 {
-	static const struct hn_fact facts[] = {
-		{"model", "a \"quoted\" value", false}, {"hone", "0.1.0", true}};
+	static const struct hn_fact facts[] = {{.key = "model", .value = "a \"quoted\" value"},
+		{.key = "hone", .value = "0.1.0", .is_note = true}};
 	struct hn_progress progress;
 	const struct hn_save_request request = {.engine = &bench->engine,
 		.progress = &progress,

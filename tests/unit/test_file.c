@@ -256,6 +256,42 @@ test_file_map_shows_bytes_and_changes(void **state)
 	free(path);
 }
 
+/* Catches: ".." and "." that stay, and a ".." behind a link that leads to another place. */
+static void
+test_file_path_normal_names_the_same_place(void **state)
+{
+	static const char *const cases[][2] = {{"/a/b/../c", "/a/c"}, {"/a/./b//c/", "/a/b/c"},
+		{"/..", "/"}, {"/", "/"}, {"/a/../..", "/"}, {"/...a/..b", "/...a/..b"}};
+	char here[4096], *deep = hn_path_join(*state, "deep/er"),
+			 *link = hn_path_join(*state, "link");
+	char *up = hn_path_join(link, ".."), *want = hn_path_join(*state, "deep"), *real, *is;
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		is = hn_path_normal(cases[i][0]);
+		assert_string_equal(is, cases[i][1]);
+		free(is);
+	}
+	assert_non_null(getcwd(here, sizeof here));
+	is = hn_path_normal("./x/../y");
+	assert_memory_equal(is, here, strlen(here));
+	assert_string_equal(is + strlen(here), "/y");
+	free(is);
+	assert_int_equal(hn_dir_make(deep, NULL), HONE_OK);
+	assert_int_equal(symlink("deep/er", link), 0);
+	is = hn_path_normal(link);
+	assert_string_equal(hn_path_base(is), "link"); /* the name that a person gave */
+	free(is);
+	is = hn_path_normal(up);
+	real = realpath(want, NULL);
+	assert_string_equal(is, real);
+	free(real);
+	free(is);
+	free(deep);
+	free(link);
+	free(up);
+	free(want);
+}
+
 /* Catches: an open that hangs on a pipe, and errors that do not say what is there. */
 static void
 test_file_map_of_no_file_says_why(void **state)
@@ -433,6 +469,7 @@ main(void)
 		CASE(test_file_read_of_unknown_size_is_whole),
 		CASE(test_file_read_of_pipe_is_whole),
 		CASE(test_file_map_shows_bytes_and_changes),
+		CASE(test_file_path_normal_names_the_same_place),
 		CASE(test_file_map_of_no_file_says_why),
 		CASE(test_file_hash_of_file_equals_hash_of_bytes),
 		CASE(test_file_dir_make_all_prefixes),

@@ -1,5 +1,5 @@
 /*
- * test_interrupt.c - what SIGINT and SIGTERM do to a process, asked of children.
+ * test_interrupt.c - what SIGINT, SIGTERM and SIGHUP do to a process, asked of children.
  */
 #include <errno.h>
 #include <signal.h>
@@ -41,6 +41,7 @@ test_interrupt_first_signal_is_remembered(void **state)
 	(void)state;
 	assert_int_equal(run_child(send_once, SIGINT), 0);
 	assert_int_equal(run_child(send_once, SIGTERM), 0);
+	assert_int_equal(run_child(send_once, SIGHUP), 0);
 }
 
 /* The first is of the other kind: any second one counts. */
@@ -58,15 +59,57 @@ send_twice(int number)
 static void
 test_interrupt_second_signal_ends_at_once(void **state)
 {
-	const int signals[] = {SIGINT, SIGTERM};
+	const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 	(void)state;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		const int status = run_child(send_twice, signals[i]);
 
 		assert_true(WIFSIGNALED(status));
 		assert_int_equal(WTERMSIG(status), signals[i]); /* a shell shows 128 + it */
 	}
+}
+
+/* stderr is a pipe; what the second signal says is compared with what was saved. */
+static void
+check_second_says(int64_t saved, const char *want)
+{
+	char text[256] = "";
+	int fds[2], status;
+	pid_t child;
+
+	assert_int_equal(pipe(fds), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		hn_interrupt_begin();
+		hn_interrupt_saved(saved);
+		if (dup2(fds[1], STDERR_FILENO) < 0)
+			_exit(1);
+		(void)raise(SIGINT);
+		(void)raise(SIGINT);
+		_exit(2);
+	}
+	(void)close(fds[1]);
+	assert_true(read(fds[0], text, sizeof text - 1) > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+	assert_string_equal(text, want);
+	(void)close(fds[0]);
+}
+
+/* Would catch: a second Ctrl-C that leaves a person without knowing what is lost. */
+static void
+test_interrupt_second_signal_says_what_is_kept(void **state)
+{
+	(void)state;
+	check_second_says(-1, "\nstopped at once: nothing was saved yet\n");
+	check_second_says(0,
+		"\nstopped at once: the checkpoint of step 0 is kept, the same "
+		"command goes on from there\n");
+	check_second_says(1203,
+		"\nstopped at once: the checkpoint of step 1203 is kept, the same "
+		"command goes on from there\n");
 }
 
 static int
@@ -148,6 +191,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_interrupt_first_signal_is_remembered),
 		cmocka_unit_test(test_interrupt_second_signal_ends_at_once),
+		cmocka_unit_test(test_interrupt_second_signal_says_what_is_kept),
 		cmocka_unit_test(test_interrupt_ignored_signal_stays_ignored),
 		cmocka_unit_test(test_interrupt_end_restores_default),
 		cmocka_unit_test(test_interrupt_does_not_fail_reads_under_way),

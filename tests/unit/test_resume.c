@@ -10,6 +10,7 @@
 #include "model/safetensors.h"
 #include "state_bench.h"
 #include "support.h"
+#include "train/identity.h"
 
 #define BASE                                                                                       \
 	"[run]\noutput = o\nadapter = lora\nobjective = sft\nseed = 1\n[model]\npath = m\n"        \
@@ -48,8 +49,9 @@ read_close(struct read *read)
 	hn_diagnostics_fini(&read->found);
 }
 
-static const struct hn_fact facts_then[] = {
-	{"model", "aaaa", false}, {"kernel_path", "avx512", false}, {"hone", "0.1.0", true}};
+static const struct hn_fact facts_then[] = {{.key = "model", .value = "aaaa"},
+	{.key = "kernel_path", .value = "avx512"},
+	{.key = "hone", .value = "0.1.0", .is_note = true}};
 
 /* What check_same says to BASE with these changes. */
 static enum hone_status
@@ -113,11 +115,13 @@ test_resume_other_keys_are_refused_by_name(void **state)
 static void
 test_resume_other_facts_are_refused_by_name(void **state)
 {
-	const struct hn_fact other[] = {{"model", "bbbb", false}, facts_then[1], facts_then[2]};
+	const struct hn_fact other[] = {
+		{.key = "model", .value = "bbbb"}, facts_then[1], facts_then[2]};
 	const struct hn_fact fewer[] = {facts_then[0], facts_then[2]};
-	const struct hn_fact more[] = {
-		facts_then[0], facts_then[1], {"data.train", "cccc", false}, facts_then[2]};
-	const struct hn_fact note[] = {facts_then[0], facts_then[1], {"hone", "0.2.0", true}};
+	const struct hn_fact more[] = {facts_then[0], facts_then[1],
+		{.key = "data.train", .value = "cccc"}, facts_then[2]};
+	const struct hn_fact note[] = {
+		facts_then[0], facts_then[1], {.key = "hone", .value = "0.2.0", .is_note = true}};
 	struct hone_error err;
 
 	(void)state;
