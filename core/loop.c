@@ -22,7 +22,7 @@
 #include "train/identity.h"
 #include "train/interrupt.h"
 
-enum { N_FACTS = 12, SIZE_TEXT = 96 };
+enum { N_FACTS = HN_IDENTITY_FACTS + 8, SIZE_TEXT = 96 };
 
 struct loop {
 	struct hn_run *run;
@@ -231,7 +231,6 @@ collect_facts(struct loop *l)
 		"data.validation", "data.validation.size", "[data] validation"};
 
 	l->n_facts = hn_identity_facts(&l->base, l->facts);
-	hn_tokenizer_hash(l->run->tokenizer, l->tokenizer);
 	add_fact(l, "tokenizer", l->tokenizer, false);
 	add_file(l, &l->session.train, train, l->train_size);
 	if (l->session.eval.is_open)
@@ -363,6 +362,7 @@ open_session(struct loop *l, struct hone_error *err)
 		l->run->params.n_trained, l->session.n_steps, hone_dtype_name(l->run->compute),
 		l->session.micro_batch_tokens, l->run->device_info.name);
 	hn_identity_open(&l->base, &l->run->model, l->run->log);
+	hn_tokenizer_hash(l->run->tokenizer, l->tokenizer);
 	collect_facts(l);
 	return hn_session_allocate(&l->session, err);
 }
