@@ -69,6 +69,8 @@ hn_dir_make(const char *path, struct hone_error *err)
 	enum hone_status st = HONE_OK;
 	int error;
 
+	if (strlen(path) >= PATH_MAX) /* before its first folders are made */
+		st = hn_fail_errno(err, HONE_EIO, path, "cannot be created", ENAMETOOLONG);
 	for (size_t i = 1; path[0] && !st; i++) {
 		if (path[i] != '/' && path[i])
 			continue;

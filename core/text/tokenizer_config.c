@@ -207,6 +207,8 @@ check_there(const char *folder, const char *path, struct hone_error *err)
 
 	if (hn_path_is_file(path))
 		return HONE_OK;
+	if (hn_path_check_regular(path, HONE_EMODEL, err))
+		return HONE_EMODEL;
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
 		char *other = hn_path_join(folder, others[i]);
 		const bool is_there = hn_path_is_file(other);

@@ -270,7 +270,8 @@ test_refused_run_going_on_with_other_files_is_named(void **state)
 		int entry, code;
 		const char *file, *from, *to, *says;
 	} cases[] = {
-		{32, 3, "train.jsonl", "0 and 0", "0 plus 0", "data.train was "},
+		{32, 3, "train.jsonl", "0 and 0", "0 plus 0",
+			"the file of [data] train had 16 rows in "},
 		{63, 3, "m/tokenizer.json", "\"individual_digits\":true",
 			"\"individual_digits\":false", "tokenizer was "},
 		{94, 3, "run.ini", "r = 2", "r = 4", "[lora] r was 2 and is 4"},
