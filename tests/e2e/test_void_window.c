@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "place.h"
+#include "result.h"
 #include "session.h"
 
 extern const struct hone_plugin hone_plugin_v1_reference;
@@ -31,10 +32,14 @@ open_session(
 		.builtins = builtins,
 		.n_builtins = 1,
 		.log = log};
+	struct hn_adapted adapted;
 	struct hone_error err = {0};
 
 	if (hn_run_open(run, &request, &err) || hn_session_open(session, run, &want, &err) ||
 		hn_session_allocate(session, &err))
+		fail_msg("%s: %s", err.place, err.text);
+	adapted = hn_adapted_of_run(run, &session->engine);
+	if (hn_params_init(&adapted, &err))
 		fail_msg("%s: %s", err.place, err.text);
 	free(path);
 }
