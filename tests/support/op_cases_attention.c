@@ -2,6 +2,8 @@
  * support/op_cases_attention.c - the cases of attention and of rotary positions, forward and
  * backward.
  */
+#include <math.h>
+
 #include "op_cases_parts.h"
 
 /* ---- rope ---- */
