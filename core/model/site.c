@@ -202,7 +202,8 @@ hn_site_map_resolve(struct hn_model *model, const char *text, const struct hone_
 			return hone_fail(err, HONE_ECONFIG,
 				"'%s' is not 'pattern: number' (for example q_proj: 16)", item);
 		if (number.value != 0 &&
-			(fabs(number.value) < (double)FLT_MIN || fabs(number.value) > (double)FLT_MAX))
+			(fabs(number.value) < (double)FLT_MIN ||
+				fabs(number.value) > (double)FLT_MAX))
 			return hone_fail(err, HONE_ECONFIG,
 				"'%s': the number is 0 or infinite in single precision", item);
 		while (end > item && end[-1] == ' ')

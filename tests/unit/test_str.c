@@ -94,9 +94,13 @@ test_str_visible_has_no_controls(void **state)
 		{"\x1b[31m\r\x07\x7f", "", "\\x1b[31m\\x0d\\x07\\x7f"},
 		{"a\n\tb", "", "a\\x0a\\x09b"},
 		{"a\n\tb", "\n\t", "a\n\tb"},
-		{"\xc2\x9b" "31m", "", "\\x9b31m"},          /* C1 as UTF-8 */
-		{"\x9b" "31m", "", "\\x9b31m"},              /* and as a byte */
-		{"\xe2\x80\xaegnp", "", "\\x202egnp"},      /* right to left from here on */
+		{"\xc2\x9b"
+		 "31m",
+			"", "\\x9b31m"}, /* C1 as UTF-8 */
+		{"\x9b"
+		 "31m",
+			"", "\\x9b31m"},               /* and as a byte */
+		{"\xe2\x80\xaegnp", "", "\\x202egnp"}, /* right to left from here on */
 		{"caf\xe9 \xc3\xa9 \xe6\x97\xa5", "", "caf\xe9 \xc3\xa9 \xe6\x97\xa5"},
 		{"\xf0\x9f\x98\x80", "", "\xf0\x9f\x98\x80"},
 	};
