@@ -154,8 +154,8 @@ add_unused(struct hn_str *out, const char *bytes, size_t n, size_t n_unused)
 void
 place_copy_model(const struct place *place, size_t n_unused)
 {
-	static const char *const names[] = {
-		"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", NULL};
+	static const char *const names[] = {"model.safetensors", "config.json", "tokenizer.json",
+		"tokenizer_config.json", NULL};
 	char *path = place_path(place, "model/model.safetensors"), *bytes;
 	struct hn_str longer = {0};
 	size_t n;
