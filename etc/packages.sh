@@ -9,7 +9,7 @@
 
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libinih-dev libjansson-dev
 	libutf8proc-dev libpcre2-dev libxxhash-dev"
-packages_test="libcmocka-dev g++ clang clang-format llvm binutils python3"
+packages_test="libcmocka-dev g++ clang clang-format llvm binutils make python3"
 packages_example="wordnet-base python3 python3-pip"
 packages_full="clang-tidy valgrind libc6-dbg"
 

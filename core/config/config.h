@@ -138,7 +138,7 @@ const struct hn_config_table *hn_config_table(
  * that do not parse.  Strings live as long as the configuration.
  * HONE_ECONFIG when an error was added or the file is unread, HONE_ENOTFOUND when no table owns the section. */
 enum hone_status hn_config_read(
-	const struct hn_config_check *check, const char *section, void *values);
+	const struct hn_config_check *check, const char *name, void *values);
 
 /* Reports sections that nobody knows, and those that nobody has read.  Call last. */
 void hn_config_finish(const struct hn_config_check *check);

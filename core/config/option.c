@@ -1,11 +1,13 @@
 /*
- * option.c - texts to typed values, and back to the one canonical text.
+ * option.c - texts to typed values.
  *
  * The number grammars are checked here, character by character, before hn_parse_i64 and
  * hn_parse_f64 see anything: so a message can point at what is left over, and what C's
  * parsers would let through (hex, nan, leading spaces) is refused.  Digits go through a small
- * buffer without their '_'; a text that does not fit it is refused rather than cut.  Tables themselves are
- * looked at in option_table.c.
+ * buffer without their '_'; a text that does not fit it is refused rather than cut.
+ *
+ * What becomes of a value is in option_value.c; tables themselves are looked at in
+ * option_table.c.
  */
 #include "config/option.h"
 
@@ -459,7 +461,7 @@ parse_sites(const struct hone_option *option, const char *text,
 	return HONE_OK;
 }
 
-/* Adding a type?  Also store, put, member_bytes (option_table.c), type_name and json_type
+/* Adding a type?  Also store and put (option_value.c), member_bytes (option_table.c), type_name and json_type
  * (explain.c). */
 enum hone_status
 hn_option_parse(const struct hone_option *option, const char *text,
@@ -494,90 +496,5 @@ hn_option_parse(const struct hone_option *option, const char *text,
 	default:
 		return hone_fail(err, HONE_EPLUGIN, "%s: option type %d is not known to this host",
 			option->key, option->type);
-	}
-}
-
-/* memcpy, because the member's address comes from a number in a table. */
-void
-hn_option_store(const struct hone_option *option, const struct hn_option_value *value, void *values)
-{
-	char *member = (char *)values + option->offset;
-
-	switch (option->type) {
-	case HONE_OPTION_BOOL:
-	case HONE_OPTION_CHOICE:
-		memcpy(member, &value->index, sizeof value->index);
-		break;
-	case HONE_OPTION_I64:
-	case HONE_OPTION_BYTES:
-		memcpy(member, &value->i64, sizeof value->i64);
-		break;
-	case HONE_OPTION_F64:
-		memcpy(member, &value->f64, sizeof value->f64);
-		break;
-	case HONE_OPTION_STRING:
-	case HONE_OPTION_PATH:
-		memcpy(member, &value->text, sizeof value->text);
-		break;
-	case HONE_OPTION_LIST:
-		memcpy(member, &value->list, sizeof value->list);
-		break;
-	case HONE_OPTION_SITES:
-	case HONE_OPTION_SITE_MAP:
-		memcpy(member, &value->resolved, sizeof value->resolved);
-		break;
-	default:
-		break;
-	}
-}
-
-/* The inverse of parse_list. */
-static void
-put_list(const struct hone_strings *list, struct hn_str *out)
-{
-	for (int64_t i = 0; i < list->n; i++) {
-		if (i)
-			hn_str_puts(out, ", ");
-		for (const char *c = list->items[i]; *c; c++)
-			hn_str_printf(out, "%s%c", *c == ',' ? "\\" : "", *c);
-	}
-}
-
-/* Word `index` of "a|b|c". */
-static void
-put_word(const char *words, int32_t index, struct hn_str *out)
-{
-	for (; index > 0 && strchr(words, '|'); index--)
-		words = strchr(words, '|') + 1;
-	hn_str_add(out, words, strcspn(words, "|"));
-}
-
-/* Adding a type?  See hn_option_parse. */
-void
-hn_option_put(
-	const struct hone_option *option, const struct hn_option_value *value, struct hn_str *out)
-{
-	if (value->is_absent)
-		return;
-	switch (option->type) {
-	case HONE_OPTION_BOOL:
-		hn_str_puts(out, value->index ? "yes" : "no");
-		break;
-	case HONE_OPTION_I64:
-	case HONE_OPTION_BYTES:
-		hn_str_printf(out, "%" PRId64, value->i64);
-		break;
-	case HONE_OPTION_F64:
-		hn_str_put_f64(out, value->f64);
-		break;
-	case HONE_OPTION_CHOICE:
-		put_word(option->choices, value->index, out);
-		break;
-	case HONE_OPTION_LIST:
-		put_list(&value->list, out);
-		break;
-	default:
-		hn_str_puts(out, value->text ? value->text : "");
-		break;
 	}
 }

@@ -109,7 +109,7 @@ hone_node hn_build_column(const struct hone_build *at, hone_stream stream, const
 hone_node hn_build_select(
 	const struct hone_build *at, hone_stream stream, const char *selection, hone_node x);
 hone_node hn_build_selected(
-	const struct hone_build *at, hone_stream stream, const char *selection, const char *column);
+	const struct hone_build *at, hone_stream stream, const char *selection, const char *name);
 hone_node hn_build_head(const struct hone_build *at, const char *kind, hone_node rows);
 hone_node hn_build_head_of(
 	const struct hone_build *at, const char *forward, const char *kind, hone_node rows);

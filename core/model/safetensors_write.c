@@ -112,9 +112,9 @@ put_header(struct hn_str *header, const struct item *items, size_t n,
 		hn_str_printf(header, ":{\"dtype\":\"%s\",\"shape\":[", items[i].dtype);
 		for (uint32_t d = 0; d < tensor->rank; d++)
 			hn_str_printf(header, "%s%lld", d ? "," : "", (long long)tensor->dim[d]);
-		hn_str_printf(header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
-			(unsigned long long)(at + items[i].n_bytes));
+		hn_str_printf(header, "],\"data_offsets\":[%llu,", (unsigned long long)at);
 		at += items[i].n_bytes;
+		hn_str_printf(header, "%llu]}", (unsigned long long)at);
 	}
 	hn_str_putc(header, '}');
 	while (header->len % 8)

@@ -239,6 +239,7 @@ queue_pop(struct training *t)
 		i = child;
 	}
 	t->queue[i] = last;
+	t->queue[t->n_queue] = (struct entry){0}; /* its places are the caller's, or moved */
 	return top;
 }
 

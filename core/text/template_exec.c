@@ -505,7 +505,7 @@ hn_template_render(const struct hn_template *tpl, const json_t *vars,
 
 	set_limits(&r, limits);
 	r.scope = tpl_scope_new(&r, NULL);
-	if (vars && json_is_object(vars) && !r.status) {
+	if (json_is_object(vars) && !r.status) {
 		all = tv_from_json(&r, vars, 0);
 		for (size_t i = 0; !r.status && i < all.dict->n; i++) {
 			const struct tv_pair *pair = &all.dict->items[i];

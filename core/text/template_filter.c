@@ -213,8 +213,9 @@ parse_number(struct tpl_render *r, const struct tv *text, struct tv *out)
 bool
 tpl_is_undefined(struct tpl_render *r, const struct tv *v)
 {
-	if (v->kind == TV_UNDEFINED)
-		tpl_fail(r, "\"%.*s\" is undefined", (int)(v->len < 80 ? v->len : 80), v->text);
+	if (v->kind == TV_UNDEFINED && !r->status)
+		tpl_fail(r, "%s\"%.*s\" is undefined", v->flag ? "the attribute " : "",
+			(int)(v->len < 80 ? v->len : 80), v->text);
 	return r->status != HONE_OK;
 }
 

@@ -162,6 +162,14 @@ const struct tok *tpl_expect_name(struct tpl_parse *p);
 void tpl_kwarg_append(
 	struct tpl_parse *p, struct node *node, const struct tok *name, struct node *value);
 
+/* Enters one level of recursion; false (and a failure) beyond the limit.  The caller leaves
+ * with p->depth-- in either case. */
+bool tpl_enter(struct tpl_parse *p);
+struct node *tpl_node_two(struct tpl_parse *p, enum node_kind kind, const struct tok *at,
+	struct node *a, struct node *b);
+/* true, none and their like. */
+bool tpl_constant_of_name(const struct tok *tok, struct tv *out);
+
 /* Expressions.  An expression, or a tuple where commas follow; `with_if` = "a if b" is read.
  * Never NULL, also after a failure. */
 struct node *tpl_parse_expr(struct tpl_parse *p, bool with_if);
@@ -382,10 +390,15 @@ enum text_case { CASE_LOWER, CASE_UPPER, CASE_CAPITALIZE, CASE_TITLE, CASE_TITLE
 struct tv text_case(struct tpl_render *r, const struct tv *text, enum text_case how);
 struct tv text_slice(struct tpl_render *r, const struct tv *text, const struct tv bounds[3]);
 struct tv text_escape(struct tpl_render *r, const struct tv *text);
-struct tv text_time(struct tpl_render *r, const struct tv *format);
 /* Python's slice.indices(): start, stop, step and the number of items. */
 bool slice_indices(struct tpl_render *r, const struct tv bounds[3], size_t n, int64_t *start,
 	int64_t *step, size_t *count);
+
+/* ---- operators ---- */
+
+/* a op b of two defined values; op is the token's character, or two as TOK_PAIR. */
+struct tv tpl_binary(struct tpl_render *r, int op, const struct tv *a, const struct tv *b);
+struct tv tpl_sign(struct tpl_render *r, bool is_minus, const struct tv *v);
 
 /* ---- filters, tests, attributes, calls ---- */
 
@@ -424,6 +437,10 @@ struct tpl_global {
 	const char *name;
 	struct tv (*fn)(struct tpl_render *r, const struct tv_args *args);
 };
+/* Is name[0..len) this word, or one of these with spaces between? */
+bool tpl_is_word(const char *name, size_t len, const char *word);
+bool tpl_has_word(const char *words, const char *name, size_t len);
+
 const struct tpl_global *tpl_global_find(const char *name, size_t len);
 /* True for names that Jinja2 or transformers define and we do not. */
 bool tpl_global_is_refused(const char *name, size_t len);

@@ -363,7 +363,7 @@ static void
 lex_operator(struct lex *lex, char *brackets, size_t *depth)
 {
 	static const char *const pairs[] = {"**", "//", "==", "!=", "<=", ">="};
-	const char c = lex->text[lex->pos];
+	const unsigned char c = (unsigned char)lex->text[lex->pos];
 	const char *const open = "([{", *const close = ")]}", *found;
 	int op = c;
 

@@ -1,5 +1,5 @@
 /*
- * template_method.c - attributes, items, methods and global functions: the sandbox's wall.
+ * template_method.c - attributes, items and methods: the sandbox's wall.
  *
  * What a template can reach of a value is in the tables here and nowhere else.  A name that
  * Python has and we do not is refused by name; it must not read as undefined, because
@@ -9,8 +9,8 @@
 
 #include "text/template_impl.h"
 
-static bool
-is_text(const char *name, size_t len, const char *text)
+bool
+tpl_is_word(const char *name, size_t len, const char *text)
 {
 	return strlen(text) == len && !memcmp(name, text, len);
 }
@@ -29,8 +29,8 @@ word_at(const char *words, size_t i, size_t *len)
 	return NULL;
 }
 
-static bool
-has_word(const char *words, const char *name, size_t name_len)
+bool
+tpl_has_word(const char *words, const char *name, size_t name_len)
 {
 	const char *word;
 	size_t len;
@@ -61,7 +61,7 @@ tpl_bind(struct tpl_render *r, const char *what, const char *params, const struc
 	if (args->n > n)
 		tpl_fail(r, "%s takes at most %zu argument%s here", what, n, n == 1 ? "" : "s");
 	for (size_t k = 0; k < args->n_kw; k++)
-		if (!has_word(params, args->kw[k].name, args->kw[k].len))
+		if (!tpl_has_word(params, args->kw[k].name, args->kw[k].len))
 			tpl_fail(r, "%s has no argument \"%.*s\" here", what,
 				(int)(args->kw[k].len < 80 ? args->kw[k].len : 80),
 				args->kw[k].name);
@@ -403,25 +403,25 @@ loop_attr(const struct tv *v, const char *name, size_t len)
 	const struct tv_loop *loop = v->loop;
 	const size_t n = loop->seq->n, i = loop->index0;
 
-	if (is_text(name, len, "index"))
+	if (tpl_is_word(name, len, "index"))
 		return tv_int((int64_t)i + 1);
-	if (is_text(name, len, "index0"))
+	if (tpl_is_word(name, len, "index0"))
 		return tv_int((int64_t)i);
-	if (is_text(name, len, "revindex"))
+	if (tpl_is_word(name, len, "revindex"))
 		return tv_int((int64_t)(n - i));
-	if (is_text(name, len, "revindex0"))
+	if (tpl_is_word(name, len, "revindex0"))
 		return tv_int((int64_t)(n - i) - 1);
-	if (is_text(name, len, "first"))
+	if (tpl_is_word(name, len, "first"))
 		return tv_bool(i == 0);
-	if (is_text(name, len, "last"))
+	if (tpl_is_word(name, len, "last"))
 		return tv_bool(i + 1 == n);
-	if (is_text(name, len, "length"))
+	if (tpl_is_word(name, len, "length"))
 		return tv_int((int64_t)n);
-	if (is_text(name, len, "depth") || is_text(name, len, "depth0"))
+	if (tpl_is_word(name, len, "depth") || tpl_is_word(name, len, "depth0"))
 		return tv_int(len == 5); /* only recursive loops are deeper */
-	if (is_text(name, len, "previtem") && i > 0)
+	if (tpl_is_word(name, len, "previtem") && i > 0)
 		return loop->seq->items[i - 1];
-	if (is_text(name, len, "nextitem") && i + 1 < n)
+	if (tpl_is_word(name, len, "nextitem") && i + 1 < n)
 		return loop->seq->items[i + 1];
 	return missing(name, len);
 }
@@ -453,9 +453,9 @@ tpl_get_attr(struct tpl_render *r, const struct tv *v, const char *name, size_t 
 		return tv_undefined();
 	}
 	for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-		if (methods[i].kind == v->kind && is_text(name, len, methods[i].name))
+		if (methods[i].kind == v->kind && tpl_is_word(name, len, methods[i].name))
 			return bind_method(r, v, &methods[i]);
-	if (has_word(refused_names(v), name, len) || (len > 1 && !memcmp(name, "__", 2))) {
+	if (tpl_has_word(refused_names(v), name, len) || (len > 1 && !memcmp(name, "__", 2))) {
 		tpl_fail(r, "the attribute \"%.*s\" of a value of type %s is not offered",
 			(int)(len < 80 ? len : 80), name, tv_type_name(v));
 		return tv_undefined();
@@ -521,115 +521,4 @@ tpl_get_item(struct tpl_render *r, const struct tv *v, const struct tv *key)
 	bounds[0].i = i;
 	bounds[1].i = i + 1;
 	return text_slice(r, v, bounds);
-}
-
-/* ---- global functions ---- */
-
-static struct tv
-global_namespace(struct tpl_render *r, const struct tv_args *args)
-{
-	struct tv out = tv_dict_new(r, TV_NAMESPACE, args->n_kw);
-
-	if (args->n > 1 || (args->n == 1 && args->items[0].kind != TV_DICT))
-		tpl_fail(r, "namespace takes one dict and named values here");
-	for (size_t i = 0; args->n && !r->status && i < args->items[0].dict->n; i++)
-		tv_dict_put(r, out.dict, args->items[0].dict->items[i].key,
-			args->items[0].dict->items[i].value);
-	for (size_t i = 0; i < args->n_kw && !r->status; i++)
-		tv_dict_put(
-			r, out.dict, tv_str(args->kw[i].name, args->kw[i].len), args->kw[i].value);
-	return out;
-}
-
-static struct tv
-global_dict(struct tpl_render *r, const struct tv_args *args)
-{
-	struct tv out = global_namespace(r, args);
-
-	if (out.kind == TV_NAMESPACE)
-		out.kind = TV_DICT;
-	return out;
-}
-
-#define RANGE_MAX 100000 /* Jinja2's sandbox has the same */
-
-static struct tv
-global_range(struct tpl_render *r, const struct tv_args *args)
-{
-	int64_t start, stop, step, span;
-	uint64_t count;
-	struct tv out;
-
-	for (size_t i = 0; i < args->n; i++)
-		if (args->items[i].kind != TV_INT)
-			tpl_fail(r, "range takes ints, not a %s", tv_type_name(&args->items[i]));
-	if (args->n < 1 || args->n > 3 || args->n_kw)
-		tpl_fail(r, "range takes one to three ints");
-	if (r->status)
-		return tv_undefined();
-	start = args->n > 1 ? args->items[0].i : 0;
-	stop = args->items[args->n > 1 ? 1 : 0].i;
-	step = args->n > 2 ? args->items[2].i : 1;
-	if (!step || step == INT64_MIN || __builtin_sub_overflow(stop, start, &span)) {
-		tpl_fail(r, "the bounds or the step of this range are not offered");
-		return tv_undefined();
-	}
-	count = step > 0 ? (span > 0 ? (uint64_t)(span - 1) / (uint64_t)step + 1 : 0)
-			 : (span < 0 ? (uint64_t)(-(span + 1)) / (uint64_t)-step + 1 : 0);
-	if (count > RANGE_MAX) {
-		tpl_fail(r, "a range of more than %d numbers", RANGE_MAX);
-		return tv_undefined();
-	}
-	out = tv_seq_new(r, SEQ_RANGE, (size_t)count);
-	for (uint64_t i = 0; i < count && !r->status; i++)
-		tv_seq_push(r, out.seq, tv_int(start + (int64_t)i * step));
-	return out;
-}
-
-/* The template refuses the conversation: the one failure that is the data's. */
-static struct tv
-global_raise(struct tpl_render *r, const struct tv_args *args)
-{
-	struct tv text = tv_str("", 0);
-
-	if (args->n == 1 && !args->n_kw)
-		text = tv_to_str(r, &args->items[0]);
-	else
-		tpl_fail(r, "raise_exception takes one message");
-	if (!r->status) {
-		tpl_fail(r, "the template refuses these messages: %.*s",
-			(int)(text.len < 300 ? text.len : 300), text.text);
-		r->status = HONE_EDATA;
-		if (r->err)
-			r->err->status = HONE_EDATA;
-	}
-	return tv_undefined();
-}
-
-static struct tv
-global_strftime(struct tpl_render *r, const struct tv_args *args)
-{
-	if (args->n == 1 && !args->n_kw)
-		return text_time(r, &args->items[0]);
-	tpl_fail(r, "strftime_now takes one format");
-	return tv_undefined();
-}
-
-const struct tpl_global *
-tpl_global_find(const char *name, size_t len)
-{
-	static const struct tpl_global globals[] = {{"namespace", global_namespace},
-		{"dict", global_dict}, {"range", global_range}, {"raise_exception", global_raise},
-		{"strftime_now", global_strftime}};
-
-	for (size_t i = 0; i < sizeof globals / sizeof globals[0]; i++)
-		if (is_text(name, len, globals[i].name))
-			return &globals[i];
-	return NULL;
-}
-
-bool
-tpl_global_is_refused(const char *name, size_t len)
-{
-	return has_word("lipsum cycler joiner self varargs kwargs", name, len);
 }

@@ -33,7 +33,7 @@ hn_json_parse(const char *text, size_t len, size_t flags, const char *origin, co
 	json_t *json = json_loadb(text, len, flags | JSON_REJECT_DUPLICATES, &why);
 	char place[200];
 
-	if (json && json_is_object(json))
+	if (json_is_object(json))
 		return json;
 	(void)snprintf(place, sizeof place, "%.199s", origin);
 	if (*name)
@@ -199,7 +199,7 @@ place_tokens(const struct hn_tokenizer *tok, const struct hn_json_model *model, 
 
 		if (token->len &&
 			(token->len != added->content_len ||
-				memcmp(token->bytes, added->content, token->len)))
+				memcmp(token->bytes, added->content, token->len) != 0))
 			return hone_fail(err, HONE_EMODEL,
 				"added token '%.60s' has the id %d, which is the token '%.*s'",
 				added->content, added->id, (int)(token->len < 40 ? token->len : 40),

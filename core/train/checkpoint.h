@@ -88,7 +88,7 @@ struct hn_saved {
 };
 
 /* Verifies one checkpoint folder and reads its manifest. */
-enum hone_status hn_saved_open(struct hn_saved *saved, const char *path, struct hone_error *err);
+enum hone_status hn_saved_open(struct hn_saved *saved, const char *dir, struct hone_error *err);
 void hn_saved_close(struct hn_saved *saved); /* a zeroed one is fine */
 /* The value of one of its facts, borrowed; NULL when it has none of that name. */
 const char *hn_saved_fact(const struct hn_saved *saved, const char *key);

@@ -267,7 +267,8 @@ hn_folder_commit(struct hn_export_folder *folder, struct hone_error *err)
 	free(dir);
 	if (st)
 		hn_folder_abandon(folder);
-	fini(folder);
+	else
+		fini(folder);
 	return st;
 }
 

@@ -1,9 +1,13 @@
 /*
  * bench_kernels.c - the cpu backend's kernels against this machine's own ceilings.
  *
- *     bench_kernels [threads [path [only]]]
+ *     bench_kernels [--short] [threads [path [only]]]
  *
- * `only` runs the cases whose line begins with it ("bf16 tn").  First the peaks, with the same threads: multiply-adds from registers, reads of memory.
+ * `only` runs the cases whose line begins with it ("bf16 tn").  --short runs each case once, to
+ * see that it runs; its figures mean little.  A case that the backend refuses, or whose time is
+ * none, makes the exit code 1.
+ *
+ * First the peaks, with the same threads: multiply-adds from registers, reads of memory.
  * Then each shape, best of several runs of at least a fixed time: products of SmolLM2-135M
  * (576, 192, 1536, 49152) for 2048 and 256 rows in all three forms and with adapters of rank
  * 8, attention with 9 and 3 heads of 64, and elementwise passes.  With one thread the clock
@@ -65,87 +69,42 @@ struct bench {
 	void *self, *device;
 	double peak_f32, peak_bf16, read; /* flop/s, byte/s, all threads */
 	const char *only;                 /* start of the names wanted */
-	uint8_t *memory;                  /* operands of the case at hand */
+	int runs;                         /* of a case, beside the first */
+	clockid_t clock;
+	int n_failed;
+	uint8_t *memory; /* operands of the case at hand */
 	uint64_t bytes, used;
 };
 
-static double
-now(const struct bench *b)
-{
-	const int alone = hn_pool_threads(b->host.pool) == 1;
-	struct timespec t;
-
-	(void)clock_gettime(alone ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 /* ---- Peaks ---- */
 
-struct peak {
-	int bf16;
-	double flops;
+struct reads {
 	const uint64_t *memory;
-	int64_t lines;
-	float sink;
+	int64_t lines; /* of a thread */
 	uint64_t sum;
 };
 
 static void
-peak_piece(void *ctx, int64_t i, int32_t worker)
-{
-	struct peak *p = ctx;
-	float sink;
-	const double flops = bench_peak_round(p->bf16, 500000, &sink);
-
-	(void)worker;
-	if (i == 0) {
-		p->flops = flops;
-		p->sink = sink;
-	}
-}
-
-static void
 read_piece(void *ctx, int64_t i, int32_t worker)
 {
-	struct peak *p = ctx;
-	const uint64_t sum = bench_peak_read(p->memory + i * p->lines * 8, p->lines);
+	struct reads *r = ctx;
+	const uint64_t sum = bench_peak_read(r->memory + i * r->lines * 8, r->lines);
 
 	(void)worker;
 	if (i == 0)
-		p->sum = sum;
-}
-
-static double
-best(struct bench *b, void (*piece)(void *, int64_t, int32_t), struct peak *p)
-{
-	const int32_t n = hn_pool_threads(b->host.pool);
-	double least = 1e9;
-
-	for (int r = 0; r < 15; r++) {
-		const double from = now(b);
-		double took;
-
-		hn_pool_run(b->host.pool, n, piece, p);
-		took = now(b) - from;
-		least = took < least ? took : least;
-	}
-	return least;
+		r->sum = sum;
 }
 
 static void
 measure_peaks(struct bench *b)
 {
 	const int32_t n = hn_pool_threads(b->host.pool);
-	struct peak p = {.memory = (const uint64_t *)(const void *)b->memory,
+	struct reads r = {.memory = (const uint64_t *)(const void *)b->memory,
 		.lines = (int64_t)(b->bytes / 64) / n};
-	double s = best(b, peak_piece, &p);
 
-	b->peak_f32 = p.flops * n / s;
-	p.bf16 = 1;
-	s = best(b, peak_piece, &p);
-	b->peak_bf16 = p.flops * n / s;
-	s = best(b, read_piece, &p);
-	b->read = (double)(p.lines * 64 * n) / s;
+	b->peak_f32 = bench_peak_flops(b->host.pool, 0, b->clock);
+	b->peak_bf16 = bench_peak_flops(b->host.pool, 1, b->clock);
+	b->read = (double)(r.lines * 64 * n) / bench_best(b->host.pool, read_piece, &r, b->clock);
 	printf("peaks with %d threads: %.0f GFLOP/s f32, %.0f bf16; %.1f GB/s read\n", n,
 		b->peak_f32 / 1e9, b->peak_bf16 / 1e9, b->read / 1e9);
 }
@@ -165,6 +124,7 @@ operand(struct bench *b, int32_t dtype, int64_t rows, int64_t cols)
 	b->used += (bytes + 4095) / 4096 * 4096;
 	if (b->used > b->bytes) {
 		(void)fprintf(stderr, "bench_kernels: its memory is too small for a case\n");
+		b->n_failed++;
 		b->used = 0;
 	}
 	return o;
@@ -179,7 +139,7 @@ wanted(const struct bench *b, int32_t dtype, const char *name)
 	return strncmp(line, b->only, strlen(b->only)) == 0;
 }
 
-/* Seconds of one run of the command, best of RUNS. */
+/* Seconds of one run of the command, the best of several runs that last a while each. */
 static double
 seconds(struct bench *b, const struct hone_command *c)
 {
@@ -187,25 +147,25 @@ seconds(struct bench *b, const struct hone_command *c)
 	const struct hone_run run = {
 		.struct_size = sizeof run, .n_spaces = 1, .live = none, .begin = none, .seed = 1};
 	struct hone_error err = {0};
+	enum hone_status st = b->vt->supports(b->device, c, &err);
 	double least = 1e9;
 	int64_t times = 1;
 
-	if (b->vt->supports(b->device, c, &err) != HONE_OK) {
-		(void)fprintf(stderr, "bench_kernels: %s\n", err.text);
-		return least;
-	}
-	for (int r = 0; r <= RUNS; r++) {
-		const double from = now(b);
+	for (int r = 0; r <= b->runs && !st; r++) {
+		const double from = bench_now(b->clock);
 		double took;
 
-		for (int64_t i = 0; i < times; i++)
-			(void)b->vt->submit(b->device, c, 1, sizeof *c, &run, &err);
-		took = (now(b) - from) / (double)times;
-		if (r == 0)
+		for (int64_t i = 0; i < times && !st; i++)
+			st = b->vt->submit(b->device, c, 1, sizeof *c, &run, &err);
+		took = (bench_now(b->clock) - from) / (double)times;
+		if (r > 0 || b->runs == 0)
+			least = took < least ? took : least;
+		else
 			times = took > MIN_RUN_S ? 1 : (int64_t)(MIN_RUN_S / took) + 1;
-		else if (took < least)
-			least = took;
 	}
+	if (st)
+		(void)fprintf(stderr, "bench_kernels: %s\n", err.text);
+	b->n_failed += st || !(least > 0.0);
 	return least;
 }
 
@@ -475,9 +435,14 @@ main(int argc, char **argv)
 {
 	struct bench b = {.bytes = UINT64_C(768) << 20};
 	struct hone_error err = {0};
-	int64_t threads = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+	const int is_short = argc > 1 && strcmp(argv[1], "--short") == 0;
+	int64_t threads;
 
+	argc -= is_short;
+	argv += is_short;
+	threads = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
 	b.only = argc > 3 ? argv[3] : "";
+	b.runs = is_short ? 0 : RUNS;
 	b.host.host = (struct hone_host){
 		.struct_size = sizeof b.host.host, .abi = HONE_ABI, .get_interface = get_interface};
 	b.memory = aligned_alloc(4096, b.bytes);
@@ -486,6 +451,7 @@ main(int argc, char **argv)
 		return 1;
 	}
 	memset(b.memory, 0, b.bytes);
+	b.clock = hn_pool_threads(b.host.pool) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
 	if (!open_backend(&b, argc > 2 ? argv[2] : "auto"))
 		return 1;
 	measure_peaks(&b);
@@ -497,5 +463,5 @@ main(int argc, char **argv)
 			attention(&b, dtype, T == 256 ? 8 : 1, T);
 		passes(&b, dtype);
 	}
-	return 0;
+	return b.n_failed > 0;
 }

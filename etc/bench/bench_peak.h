@@ -1,15 +1,24 @@
 /*
  * bench_peak.h - what this processor can do at most: multiply-adds with every operand in a
- * register, and reads of memory.
+ * register, and reads of memory; and the clock of all benches.
  */
 #ifndef BENCH_PEAK_H
 #define BENCH_PEAK_H
 
 #include <stdint.h>
+#include <time.h>
 
-/* Runs `rounds` rounds of independent multiply-adds; gives the flops done.  `bf16` asks for
- * bf16 pairs; 0 where the processor has none.  *sink keeps the work alive. */
-double bench_peak_round(int bf16, int64_t rounds, float *sink);
+#include "base/pool.h"
+
+double bench_now(clockid_t clock); /* seconds */
+
+/* Seconds that the pool needs for one piece on each of its threads, best of several tries. */
+double bench_best(struct hn_pool *pool, void (*piece)(void *ctx, int64_t i, int32_t worker),
+	void *ctx, clockid_t clock);
+
+/* Multiply-adds per second of all threads of the pool, best of several tries.  `bf16` asks for
+ * bf16 pairs; 0 where the processor has none. */
+double bench_peak_flops(struct hn_pool *pool, int bf16, clockid_t clock);
 
 /* Sums n 64-byte lines. */
 uint64_t bench_peak_read(const uint64_t *p, int64_t n_lines);

@@ -16,7 +16,8 @@
 enum { D = 576, F = 1536, KV = 192, V = 49152, L = 30 };
 
 static const char config[] =
-	"{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": 49152,"
+	"{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": "
+	"49152,"
 	" \"hidden_size\": 576, \"intermediate_size\": 1536, \"num_hidden_layers\": 30,"
 	" \"num_attention_heads\": 9, \"num_key_value_heads\": 3, \"hidden_act\": \"silu\","
 	" \"rms_norm_eps\": 1e-05, \"rope_theta\": 100000.0, \"max_position_embeddings\": 8192,"

@@ -40,10 +40,7 @@ static clockid_t the_clock = CLOCK_MONOTONIC;
 static double
 now(void)
 {
-	struct timespec t;
-
-	(void)clock_gettime(the_clock, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+	return bench_now(the_clock);
 }
 
 static void
@@ -83,7 +80,7 @@ flops_per_token(const struct hn_run *run, const struct bench *b)
 
 		if (site->kind == HONE_SITE_ATTENTION)
 			attention += 4.0 * (double)(site->n_heads * site->head_dim) *
-			             (double)b->length * 0.5;
+				(double)b->length * 0.5;
 		if (site->kind != HONE_SITE_LINEAR)
 			continue;
 		if (site->flags & HONE_SITE_HEAD) {
@@ -117,8 +114,8 @@ bind(struct hn_program *program, const struct bench *b, int64_t rows, int64_t vo
 		positions[i] = (int32_t)(i % b->length);
 		if (hn_rng_uniform(2, key, (uint64_t)i, 0) < b->supervised) {
 			index[m] = (int32_t)i;
-			labels[m++] = (int32_t)hn_rng_below(
-				3, key, (uint64_t)i, 0, (uint64_t)vocabulary);
+			labels[m++] =
+				(int32_t)hn_rng_below(3, key, (uint64_t)i, 0, (uint64_t)vocabulary);
 		}
 	}
 	for (int64_t s = 0; s <= n; s++)
@@ -132,44 +129,6 @@ bind(struct hn_program *program, const struct bench *b, int64_t rows, int64_t vo
 	hn_program_set_live(program, "text.offsets", n + 1);
 	hn_program_set_live(program, "text.supervised", m);
 	return m;
-}
-
-struct peak {
-	int bf16;
-	double flops;
-	float sink;
-};
-
-static void
-peak_piece(void *ctx, int64_t i, int32_t worker)
-{
-	struct peak *p = ctx;
-	float sink;
-	const double flops = bench_peak_round(p->bf16, 500000, &sink);
-
-	(void)worker;
-	if (i == 0) {
-		p->flops = flops;
-		p->sink = sink;
-	}
-}
-
-/* Best of 15 rounds on all threads, in operations per second. */
-static double
-measure_peak(struct hn_pool *pool, bool is_bf16)
-{
-	struct peak p = {.bf16 = is_bf16};
-	double least = 1e9;
-
-	for (int r = 0; r < 15; r++) {
-		const double begin = now();
-		double took;
-
-		hn_pool_run(pool, hn_pool_threads(pool), peak_piece, &p);
-		took = now() - begin;
-		least = took < least ? took : least;
-	}
-	return p.flops * hn_pool_threads(pool) / least;
 }
 
 static int
@@ -303,12 +262,17 @@ main(int argc, char **argv)
 		}
 		if (hn_step_end(&step, (uint64_t)t, 1e-4, &adamw, 1.0, &norm, &err))
 			die(&err);
+		if (!isfinite(norm) || norm <= 0.0) {
+			(void)fprintf(stderr, "bench_step: step %d's gradient has norm %g\n",
+				(int)t, norm);
+			return 1;
+		}
 		times[t] = now() - begin;
 	}
 	qsort(times, (size_t)b.steps, sizeof *times, compare);
 	(void)getrusage(RUSAGE_SELF, &usage);
 	flops = flops_per_token(&run, &b) * (double)b.rows;
-	peak = measure_peak(run.services.pool, strcmp(b.compute, "bf16") == 0);
+	peak = bench_peak_flops(run.services.pool, strcmp(b.compute, "bf16") == 0, the_clock);
 	print_result(&b, times, ready, flops, peak, (double)usage.ru_maxrss * 1024e-6);
 	hn_engine_fini(&engine);
 	hn_run_close(&run);

@@ -89,7 +89,7 @@ test_loader_fast_math_plugin_is_refused_and_state_restored(void **state)
 	const struct hn_fp_state before = hn_fp_state_get();
 	struct hn_fp_state after;
 
-	probe_compile(place->file, "-ffast-math", NULL);
+	probe_compile(place->file, "-DPROBE_FAST_MATH", NULL);
 	loader_refused(place->file, "MXCSR 0x1f80 -> 0x9fc0");
 	after = hn_fp_state_get();
 	assert_memory_equal(&before, &after, sizeof before);

@@ -51,24 +51,6 @@ read_evaluations(const struct place *place, const char *name)
 	return e;
 }
 
-/* The loss of the result on the validation data, as hone eval says. */
-static double
-loss_of_result(const struct place *place, const char *words)
-{
-	char *text;
-	json_t *json;
-	double loss;
-
-	(void)place_run(place, "eval", words, 0);
-	text = place_read(place, "stdout");
-	json = json_loads(text, 0, NULL);
-	assert_non_null(json);
-	loss = json_number_value(json_object_get(json, "loss"));
-	json_decref(json);
-	free(text);
-	return loss;
-}
-
 /* At this rate the loss goes up again before the end. */
 static void
 test_best_model_is_the_result(void **state)
@@ -83,7 +65,7 @@ test_best_model_is_the_result(void **state)
 	e = read_evaluations(&place, "run/metrics.jsonl");
 	assert_true(e.n > 5);
 	assert_true(e.best < e.n - 1);
-	assert_true(loss_of_result(&place, COMMON "--json --split validation") == e.loss[e.best]);
+	assert_true(place_eval_loss(&place, COMMON "--json --split validation") == e.loss[e.best]);
 	(void)snprintf(shown, sizeof shown, "the best step was %d", (int)e.step[e.best]);
 	card = place_read(&place, "run/log.txt");
 	assert_non_null(strstr(card, shown));
@@ -108,7 +90,7 @@ test_early_stopping_stops_and_stays_stopped_after_a_kill(void **state)
 	assert_true(e.step[e.n - 1] < 40);
 	place_assert_says(&place, "stopped early after step", NULL);
 	result[0] = place_read(&place, "run/adapter/adapter_config.json");
-	assert_true(loss_of_result(&place,
+	assert_true(place_eval_loss(&place,
 			    COMMON "--set train.early_stopping_patience=2 --json "
 				   "--split validation") == e.loss[e.best]);
 	/* As if it had been killed after the last checkpoint and before the result. */

@@ -18,28 +18,11 @@
 static void
 make_poisoned(const struct place *place)
 {
-	static const char *const names[] = {
-		"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+	static const char *const names[] = {"config.json", "tokenizer.json",
+		"tokenizer_config.json", "model.safetensors", NULL};
 	static const uint8_t inf[4] = {0x00, 0x00, 0x80, 0x7f};
-	struct hone_error err = {0};
-	char *dir = place_path(place, "poisoned");
 
-	assert_int_equal(hn_dir_make(dir, &err), HONE_OK);
-	for (size_t i = 0; i < 4; i++) {
-		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", names[i]);
-		char *to = hn_path_join(dir, names[i]), *bytes;
-		size_t n;
-
-		assert_int_equal(
-			hn_file_read(from, UINT64_C(1) << 24, HONE_EIO, &bytes, &n, &err), HONE_OK);
-		if (i == 3)
-			memcpy(bytes + n - 4, inf, sizeof inf);
-		assert_int_equal(hn_file_replace(to, bytes, n, &err), HONE_OK);
-		free(bytes);
-		free(from);
-		free(to);
-	}
-	free(dir);
+	place_copy_files(place, "poisoned", names, inf);
 }
 
 static void

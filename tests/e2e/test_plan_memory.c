@@ -30,43 +30,21 @@ static const char config[] =
 static void
 make_model(const struct place *place)
 {
-	static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
-	struct hone_error err = {0};
-	char *dir = place_path(place, "middle");
+	static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", NULL};
 
-	assert_int_equal(hn_dir_make(dir, &err), HONE_OK);
+	place_copy_files(place, "middle", names, NULL);
 	place_write(place, "middle/config.json", config);
-	for (size_t i = 0; i < 2; i++) {
-		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", names[i]);
-		char *to = hn_path_join(dir, names[i]), *bytes;
-		size_t n;
-
-		assert_int_equal(
-			hn_file_read(from, UINT64_C(1) << 24, HONE_EIO, &bytes, &n, &err), HONE_OK);
-		assert_int_equal(hn_file_replace(to, bytes, n, &err), HONE_OK);
-		free(bytes);
-		free(from);
-		free(to);
-	}
-	free(dir);
 }
 
 static int64_t
 planned_peak(const struct place *place, const char *words)
 {
-	char *text;
-	json_t *plan;
-	int64_t peak;
+	json_t *plan = place_json(place, "plan", words);
+	const json_t *peak = json_object_get(json_object_get(plan, "memory"), "peak");
+	const int64_t bytes = (int64_t)json_integer_value(peak);
 
-	(void)place_run(place, "plan", words, 0);
-	text = place_read(place, "stdout");
-	plan = json_loads(text, 0, NULL);
-	assert_non_null(plan);
-	peak = (int64_t)json_integer_value(
-		json_object_get(json_object_get(plan, "memory"), "peak"));
 	json_decref(plan);
-	free(text);
-	return peak;
+	return bytes;
 }
 
 static void

@@ -118,27 +118,11 @@ check_refused(const struct place *place, const char *words, const char *key, con
 static void
 make_other_model(const struct place *place)
 {
-	static const char *const names[] = {
-		"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
-	struct hone_error err = {0};
-	char *dir = place_path(place, "other");
+	static const char *const names[] = {"config.json", "tokenizer.json",
+		"tokenizer_config.json", "model.safetensors", NULL};
+	static const uint8_t one[4] = {0x00, 0x00, 0x80, 0x3f};
 
-	assert_int_equal(hn_dir_make(dir, &err), HONE_OK);
-	for (size_t i = 0; i < 4; i++) {
-		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", names[i]);
-		char *to = hn_path_join(dir, names[i]), *bytes;
-		size_t n;
-
-		assert_int_equal(
-			hn_file_read(from, UINT64_C(1) << 24, HONE_EIO, &bytes, &n, &err), HONE_OK);
-		if (i == 3)
-			bytes[n - 4] ^= 1;
-		assert_int_equal(hn_file_replace(to, bytes, n, &err), HONE_OK);
-		free(bytes);
-		free(from);
-		free(to);
-	}
-	free(dir);
+	place_copy_files(place, "other", names, one);
 }
 
 static void

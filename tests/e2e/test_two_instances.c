@@ -65,25 +65,6 @@ open_trained(struct place *place)
 	(void)place_run(place, "train", "", 0);
 }
 
-/* The loss that hone eval says. */
-static double
-evaluate(const struct place *place, const char *words)
-{
-	json_t *json;
-	double loss;
-	char *text;
-
-	(void)place_run(place, "eval", words, 0);
-	text = place_read(place, "stdout");
-	json = json_loads(text, 0, NULL);
-	assert_non_null(json);
-	assert_true(json_is_number(json_object_get(json, "loss")));
-	loss = json_number_value(json_object_get(json, "loss"));
-	json_decref(json);
-	free(text);
-	return loss;
-}
-
 /* The first and the last validation loss in metrics.jsonl. */
 static void
 read_validation(const struct place *place, double *first, double *last)
@@ -153,8 +134,8 @@ test_two_instances_are_evaluated_together(void **state)
 	open_trained(&place);
 	read_validation(&place, &first, &last);
 	assert_true(last < first);
-	assert_true(evaluate(&place, "--json --split validation") == last);
-	base = evaluate(&place, "--json --split validation --base");
+	assert_true(place_eval_loss(&place, "--json --split validation") == last);
+	base = place_eval_loss(&place, "--json --split validation --base");
 	assert_true(fabs(base - first) <= MERGED_TOLERANCE);
 	assert_true(fabs(base - last) > 100 * MERGED_TOLERANCE);
 	place_close(&place);
@@ -168,9 +149,9 @@ test_two_instances_merge_into_one_model(void **state)
 
 	(void)state;
 	open_trained(&place);
-	adapted = evaluate(&place, "--json --split validation");
+	adapted = place_eval_loss(&place, "--json --split validation");
 	(void)place_run(&place, "export", "--merge --to merged", 0);
-	merged = evaluate(&place,
+	merged = place_eval_loss(&place,
 		"--json --split validation --base --set model.path=merged "
 		"--set run.output=none");
 	print_message("loss %.9f with adapters, %.9f merged\n", adapted, merged);

@@ -125,42 +125,41 @@ mount_small(const char *path, const char *options)
 	return 0;
 }
 
-/* A disk with room for step 1 and not for step 2. */
+/* Step 1 fits on the disk, step 2 does not and says why. */
 static int
-save_on_small_disk(const char *path, int64_t kib)
+save_on_disk(const char *path, const char *options, const char *why)
 {
 	struct hone_error err = {0};
 	struct hn_folder folder;
-	char options[64];
 	struct hn_log log;
 
-	(void)snprintf(options, sizeof options, "size=%dk", (int)kib);
 	if (mount_small(path, options))
 		return 125;
 	hn_log_init(&log, NULL);
 	if (hn_folder_open(&folder, path, false, &log, &err) ||
 		state_save(&bench, &folder, 1, 1, false, 2, &err))
 		return 100;
-	return check_failed_save(&folder, "no room");
+	return check_failed_save(&folder, why);
+}
+
+/* A disk with room for step 1 and not for step 2. */
+static int
+save_on_small_disk(const char *path, int64_t kib)
+{
+	char options[64];
+
+	(void)snprintf(options, sizeof options, "size=%dk", (int)kib);
+	return save_on_disk(path, options, "no room");
 }
 
 /* A disk that has bytes but no more places for files: no preflight sees it. */
 static int
 save_without_inodes(const char *path, int64_t n)
 {
-	struct hone_error err = {0};
-	struct hn_folder folder;
 	char options[64];
-	struct hn_log log;
 
 	(void)snprintf(options, sizeof options, "size=16m,nr_inodes=%d", (int)n);
-	if (mount_small(path, options))
-		return 125;
-	hn_log_init(&log, NULL);
-	if (hn_folder_open(&folder, path, false, &log, &err) ||
-		state_save(&bench, &folder, 1, 1, false, 2, &err))
-		return 100;
-	return check_failed_save(&folder, "No space left");
+	return save_on_disk(path, options, "No space left");
 }
 
 /* Would catch: a full disk that is seen only after the old checkpoint was pruned, or that

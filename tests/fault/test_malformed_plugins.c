@@ -108,7 +108,7 @@ test_malformed_plugins_70_to_78_faults_exit_6_with_field(void **state)
 		{71, "-DPROBE_PLUGIN_SIZE", "plugin.struct_size: found 16 bytes, expected"},
 		{71, "-DPROBE_VT_SIZE", "adapter 'probe'.vt.struct_size: found 8 bytes, expected"},
 		{74, "-DPROBE_FACTORY_TWICE", "found 'probe' twice"},
-		{76, "-ffast-math", "floating-point state: its start-up code changed"},
+		{76, "-DPROBE_FAST_MATH", "floating-point state: its start-up code changed"},
 		{77, "-DPROBE_VT_MEMBER", "adapter 'probe'.vt.declare: found NULL"},
 		{77, "-DPROBE_NULL_CREATE", "probe.create: found NULL"},
 		{78, "-DPROBE_SECTION_NAME", "expected none of hone's own sections"},

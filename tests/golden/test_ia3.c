@@ -59,18 +59,6 @@ open_way(struct ia3_bench *way, size_t i, const struct golden_text *text)
 	free(folder);
 }
 
-static void
-golden_open(struct hn_tensor_file *file, const char *folder, const char *name)
-{
-	char *path = hn_path_join(folder, name);
-	struct hone_error err = {0};
-
-	memset(file, 0, sizeof *file);
-	if (hn_safetensors_open(file, path, &err))
-		fail_msg("%s: %s", path, err.text);
-	free(path);
-}
-
 static double
 distance_from_golden(
 	const struct hn_tensor_file *golden, const struct golden_text *text, const double *logits)
@@ -92,7 +80,7 @@ merged_distance(const struct hn_tensor_file *golden, const char *dir, size_t *n)
 	struct hn_tensor_file merged;
 	double worst = 0.0;
 
-	golden_open(&merged, dir, "model.safetensors");
+	golden_open_in(&merged, dir, "model.safetensors");
 	*n = 0;
 	for (size_t i = 0; i < golden->n_tensors; i++) {
 		const struct hn_tensor_info *want = &golden->tensors[i], *is;
@@ -119,8 +107,8 @@ assert_same_tensors(const char *a, const char *b)
 {
 	struct hn_tensor_file x, y;
 
-	golden_open(&x, a, "adapter_model.safetensors");
-	golden_open(&y, b, "adapter_model.safetensors");
+	golden_open_in(&x, a, "adapter_model.safetensors");
+	golden_open_in(&y, b, "adapter_model.safetensors");
 	assert_int_equal(x.n_tensors, y.n_tensors);
 	for (size_t i = 0; i < x.n_tensors; i++) {
 		const struct hn_tensor_info *is = need_tensor(&y, x.tensors[i].name);
@@ -182,7 +170,7 @@ test_ia3_logits_export_and_merge_are_those_of_peft(void **state)
 
 	(void)state;
 	golden_text_open(&text);
-	golden_open(&golden, folder, "ia3.safetensors");
+	golden_open_in(&golden, folder, "ia3.safetensors");
 	for (size_t i = 0; i < WAYS; i++)
 		check_way(i, &text, &golden);
 	hn_tensor_file_close(&golden);

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/safetensors.h"
+#include "golden_file.h"
 #include "support.h"
 #include "train_run.h"
 
@@ -116,18 +116,6 @@ numbers(const struct hn_tensor_file *file, const char *name, int64_t *n)
 	if (n)
 		*n = info->n_elems;
 	return out;
-}
-
-static void
-open_file(struct hn_tensor_file *file, const char *name)
-{
-	char *path = test_data_path(name);
-	struct hone_error err = {0};
-
-	memset(file, 0, sizeof *file);
-	if (hn_safetensors_open(file, path, &err))
-		fail_msg("%s: %s", path, err.text);
-	free(path);
 }
 
 /* Sets a parameter's part of a whole buffer, whose padding is zero. */
@@ -272,7 +260,7 @@ test_optimizer_adamw_follows_pytorch(void **state)
 	json_t *facts, *cases, *given;
 
 	(void)state;
-	open_file(&file, "golden/optimizer/adamw.safetensors");
+	golden_open(&file, "golden/optimizer/adamw.safetensors");
 	assert_int_equal(hn_meta_string(&file, "facts", &text, &err), HONE_OK);
 	facts = json_loads(text, 0, NULL);
 	cases = json_object_get(facts, "cases");
@@ -309,7 +297,7 @@ test_optimizer_clip_factor_is_pytorchs(void **state)
 	struct hn_tensor_file file;
 
 	(void)state;
-	open_file(&file, "golden/optimizer/clip.safetensors");
+	golden_open(&file, "golden/optimizer/clip.safetensors");
 	for (int i = 0; i < N_CLIPS * 3; i++) {
 		const char *name = clips[i / 3];
 		int64_t n;
@@ -376,7 +364,7 @@ test_optimizer_step_clips_as_pytorch(void **state)
 	struct hn_tensor_file file;
 
 	(void)state;
-	open_file(&file, "golden/optimizer/clip.safetensors");
+	golden_open(&file, "golden/optimizer/clip.safetensors");
 	for (int i = 0; i < N_CLIPS * N_WAYS; i++)
 		clip_in_a_step(&file, clips[i % N_CLIPS], &ways[i / N_CLIPS]);
 	hn_tensor_file_close(&file);

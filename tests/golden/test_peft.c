@@ -95,18 +95,6 @@ test_peft_imported_adapter_gives_peft_logits(void **state)
 
 /* ---- exported again ---- */
 
-static void
-open_tensors(struct hn_tensor_file *file, const char *folder, const char *name)
-{
-	char *path = hn_path_join(folder, name);
-	struct hone_error err = {0};
-
-	memset(file, 0, sizeof *file);
-	if (hn_safetensors_open(file, path, &err))
-		fail_msg("%s: %s", path, err.text);
-	free(path);
-}
-
 /* Every tensor of `a` is in `b` with the same bytes, and nothing more is. */
 static void
 assert_same_tensors(const struct hn_tensor_file *a, const struct hn_tensor_file *b)
@@ -141,8 +129,8 @@ test_peft_exported_adapter_is_the_imported_one(void **state)
 		open_case(&b, i, "reference", HONE_DTYPE_F32, &text);
 		if (hn_export_adapter(&b.adapted, dir, &card, &err))
 			fail_msg("%s: %s", err.place, err.text);
-		open_tensors(&a, from, "adapter_model.safetensors");
-		open_tensors(&c, dir, "adapter_model.safetensors");
+		golden_open_in(&a, from, "adapter_model.safetensors");
+		golden_open_in(&c, dir, "adapter_model.safetensors");
 		assert_same_tensors(&a, &c);
 		/* The written configuration declares the same again, so its import succeeds. */
 		bench_adapter_open(&again, cases[i].model, "reference", HONE_DTYPE_F32);
@@ -171,8 +159,8 @@ compare_merged(const char *which, const char *dir, double *worst)
 	char *path = test_data_path("golden/peft");
 	size_t n = 0;
 
-	open_tensors(&golden, path, "merged.safetensors");
-	open_tensors(&merged, dir, "model.safetensors");
+	golden_open_in(&golden, path, "merged.safetensors");
+	golden_open_in(&merged, dir, "model.safetensors");
 	for (size_t i = 0; i < golden.n_tensors; i++) {
 		const struct hn_tensor_info *want = &golden.tensors[i], *is;
 		const size_t k = strlen(which);
@@ -249,8 +237,8 @@ test_peft_gguf_becomes_its_folder(void **state)
 	bench_adapter_start(&b, &text);
 	if (hn_export_model(&b.adapted, dir, HN_EXPORT_AS_STORED, NULL, &err))
 		fail_msg("%s: %s", err.place, err.text);
-	open_tensors(&a, origin, "model.safetensors");
-	open_tensors(&c, dir, "model.safetensors");
+	golden_open_in(&a, origin, "model.safetensors");
+	golden_open_in(&c, dir, "model.safetensors");
 	assert_same_tensors(&a, &c);
 	hn_tensor_file_close(&a);
 	hn_tensor_file_close(&c);

@@ -27,30 +27,12 @@ enum { SKIPPED = 77, N_PROMPTS = 3, LONGEST = 256, N_GREEDY = 24 };
  * first row of the long prompt. */
 #define LOGITS_TOLERANCE 1e-4
 
-/* The objective's options as its table writes them. */
-struct sft_values {
-	int32_t completion_only_loss, assistant_only_loss;
-	double label_smoothing_factor;
-};
-
 static const char *
 model_path(void)
 {
 	const char *named = getenv("HONE_SMOLLM2_GGUF");
 
 	return named ? named : EXAMPLE;
-}
-
-static void
-open_file(struct hn_tensor_file *file, const char *name)
-{
-	char *path = test_data_path(name);
-	struct hone_error err = {0};
-
-	memset(file, 0, sizeof *file);
-	if (hn_safetensors_open(file, path, &err))
-		fail_msg("%s: %s", path, err.text);
-	free(path);
 }
 
 /* ---- logits ---- */
@@ -170,7 +152,7 @@ test_smollm2_logits_equal_transformers(void **state)
 	struct hn_tensor_file golden;
 	struct reader reader;
 	(void)state;
-	open_file(&golden, "golden/smollm2/logits.safetensors");
+	golden_open(&golden, "golden/smollm2/logits.safetensors");
 	open_reader(&reader);
 	for (int p = 0; p < N_PROMPTS; p++)
 		check_prompt(&reader, &golden, p);
@@ -191,7 +173,7 @@ test_smollm2_greedy_text_equals_transformers(void **state)
 	int64_t n;
 
 	(void)state;
-	open_file(&golden, "golden/smollm2/logits.safetensors");
+	golden_open(&golden, "golden/smollm2/logits.safetensors");
 	prompt = of_prompt(&golden, 1, "input_ids");
 	assert_int_equal(need_tensor(&golden, "greedy")->n_elems, N_GREEDY);
 	wanted = (const void *)need_tensor(&golden, "greedy")->bytes;
@@ -261,35 +243,21 @@ static void
 open_training(struct bench_adapter *b, struct hn_step *step, struct hn_layout *layout,
 	const struct hn_adamw *adamw, int32_t compute)
 {
-	static const struct sft_values options = {1, 1, 0.0};
-	const struct hone_factory *sft = bench_factory("causal", HONE_ROLE_OBJECTIVE, "sft");
+	const struct bench_training training = {.sft = {1, 1, 0.0},
+		.adamw = *adamw,
+		.capacity = {MICRO * WIDTH, MICRO, WIDTH, MICRO * WIDTH, 0},
+		.chunk_rows = 128,
+		.compute = compute};
 	char *start = test_data_path("golden/smollm2/start");
-	struct hn_engine *engine = &b->bench.engine;
 	struct hone_error err = {0};
 
 	bench_adapter_open(b, model_path(), "cpu", compute);
 	bench_adapter_from(b, start);
 	assert_int_equal(b->bench.params.n, 16); /* A and B of q and v in four layers */
-	assert_int_equal(hn_layout_collect(layout, sft->vt, &options, &err), HONE_OK);
-	const struct hn_build_request request = {.mode = HN_BUILD_TRAIN,
-		.model = &b->bench.model,
-		.params = &b->bench.params,
-		.adapters = b->bench.adapters,
-		.n_adapters = b->bench.n_adapters,
-		.objective = sft->vt,
-		.objective_self = &options,
-		.layout = layout,
-		.capacity = {MICRO * WIDTH, MICRO, WIDTH, MICRO * WIDTH, 0},
-		.compute = compute};
-
-	hn_engine_init(engine, &b->bench.model, &b->bench.params, b->bench.devices,
-		b->bench.n_devices, compute);
-	if (hn_step_create(step, engine, &request, adamw, 128, &err) ||
-		hn_engine_allocate(engine, &err))
-		fail_msg("%s: %s", err.place, err.text);
+	bench_training(&b->bench, step, layout, &training);
 	b->adapted = (struct hn_adapted){.model = &b->bench.model,
 		.params = &b->bench.params,
-		.engine = engine,
+		.engine = &b->bench.engine,
 		.adapters = b->bench.adapters,
 		.n_adapters = b->bench.n_adapters,
 		.init_from = {b->values.init_from},
@@ -347,10 +315,10 @@ follow(const struct precision *precision)
 	struct batch batch;
 	struct hn_step step;
 
-	open_file(&batch.file, "golden/smollm2/batch.safetensors");
+	golden_open(&batch.file, "golden/smollm2/batch.safetensors");
 	batch.ids = (const void *)need_tensor(&batch.file, "input_ids")->bytes;
 	batch.labels = (const void *)need_tensor(&batch.file, "labels")->bytes;
-	open_file(&curves, "golden/smollm2/curves.safetensors");
+	golden_open(&curves, "golden/smollm2/curves.safetensors");
 	losses = curve(&curves, precision->name, "loss");
 	norms = curve(&curves, precision->name, "grad_norm");
 	rates = curve(&curves, precision->name, "lr");

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "bench_model.h"
-#include "model/safetensors.h"
+#include "golden_file.h"
 #include "support.h"
 #include "train/schedule.h"
 #include "train_run.h"
@@ -30,28 +30,6 @@ struct rows {
 	struct hn_tensor_file file;
 	const int32_t *ids, *labels, *segments;
 };
-
-static const struct hn_tensor_info *
-find(const struct hn_tensor_file *file, const char *name)
-{
-	const struct hn_tensor_info *info = hn_tensor_file_find(file, name);
-
-	if (!info)
-		fail_msg("no golden tensor %s", name);
-	return info;
-}
-
-static void
-open_file(struct hn_tensor_file *file, const char *name)
-{
-	char *path = test_data_path(name);
-	struct hone_error err = {0};
-
-	memset(file, 0, sizeof *file);
-	if (hn_safetensors_open(file, path, &err))
-		fail_msg("%s: %s", path, err.text);
-	free(path);
-}
 
 /* Binds rows [first, first + n) of the file as one micro-batch; returns learned tokens. */
 static int64_t
@@ -101,7 +79,7 @@ load_params(struct bench_model *bench, const struct run *run)
 	struct hn_tensor_file start;
 	struct hone_error err = {0};
 
-	open_file(&start, "golden/adapters/start/adapter_model.safetensors");
+	golden_open(&start, "golden/adapters/start/adapter_model.safetensors");
 	for (uint32_t i = 0; i < bench->params.n; i++) {
 		const struct hn_param *param = &bench->params.list[i];
 		float *values = malloc((size_t)param->n_elems * sizeof *values);
@@ -114,7 +92,7 @@ load_params(struct bench_model *bench, const struct run *run)
 		} else {
 			(void)snprintf(name, sizeof name, "base_model.model.%s.%s.weight",
 				param->site->pub.name, param->spec.name);
-			hn_tensor_decode_host(find(&start, name), 0, param->n_elems, values);
+			hn_tensor_decode_host(need_tensor(&start, name), 0, param->n_elems, values);
 		}
 		hn_param_permute(param, true, values);
 		assert_int_equal(
@@ -132,7 +110,7 @@ curve(const struct hn_tensor_file *file, const struct run *run, const char *prec
 	char name[128];
 
 	(void)snprintf(name, sizeof name, "%s.%s.%s", run->which, precision, what);
-	return (const void *)find(file, name)->bytes;
+	return (const void *)need_tensor(file, name)->bytes;
 }
 
 static void
@@ -157,11 +135,11 @@ follow(const struct run *run)
 	struct hone_error err = {0};
 	double worst = 0.0, worst_norm = 0.0;
 
-	open_file(&rows.file, "golden/training/rows.safetensors");
-	rows.ids = (const void *)find(&rows.file, "input_ids")->bytes;
-	rows.labels = (const void *)find(&rows.file, "labels")->bytes;
-	rows.segments = (const void *)find(&rows.file, "segments")->bytes;
-	open_file(&curves, run->curves);
+	golden_open(&rows.file, "golden/training/rows.safetensors");
+	rows.ids = (const void *)need_tensor(&rows.file, "input_ids")->bytes;
+	rows.labels = (const void *)need_tensor(&rows.file, "labels")->bytes;
+	rows.segments = (const void *)need_tensor(&rows.file, "segments")->bytes;
+	golden_open(&curves, run->curves);
 	bench_open(&bench, run->model, run->backend);
 	lora.target_modules = bench_sites(&bench, "all-linear");
 	if (run->is_full)

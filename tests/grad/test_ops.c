@@ -226,23 +226,6 @@ check(const struct ops_device *device, struct gradient g)
 	ops_data_fini(&bd);
 }
 
-static int
-setup(void **state)
-{
-	struct ops_device *device = malloc(sizeof *device);
-
-	*state = device;
-	return device && ops_open_reference(device) ? 0 : -1;
-}
-
-static int
-teardown(void **state)
-{
-	ops_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* ---- products ---- */
 
 static void
@@ -610,5 +593,5 @@ main(void)
 		cmocka_unit_test(test_dropout_is_its_own_gradient),
 	};
 
-	return cmocka_run_group_tests_name("grad/ops", tests, setup, teardown);
+	return cmocka_run_group_tests_name("grad/ops", tests, ops_setup, ops_teardown);
 }

@@ -401,7 +401,6 @@ test_border_backend_gets_no_attributes_beyond_its_own(void **state)
 	struct train_texts texts;
 	struct train_run run, plain;
 	const struct old_device *old;
-	double *a, *b;
 	uint32_t n_larger = 0;
 
 	(void)state;
@@ -423,11 +422,7 @@ test_border_backend_gets_no_attributes_beyond_its_own(void **state)
 	assert_int_equal(plain.step.train.n_fallback, 0);
 	(void)train_gradient(&plain, &texts, 0, 4, 2, 0);
 	(void)train_update(&plain, 0, 1e-3, 1.0);
-	a = train_take(&run, HN_MEMORY_PARAMS);
-	b = train_take(&plain, HN_MEMORY_PARAMS);
-	assert_memory_equal(a, b, (size_t)run.bench.params.n_elems * sizeof *a);
-	free(a);
-	free(b);
+	train_assert_same_params(&run, &plain);
 	train_close(&run);
 	train_close(&plain);
 }

@@ -24,11 +24,6 @@
 /* Merged weights are rounded to f32 once; the programs compute in f64. */
 #define MERGED_TOLERANCE 1e-5
 
-struct layerwise_values { /* the options of layerwise, as its table writes them */
-	struct hone_strings layers;
-	int32_t train_embeddings, train_norms, train_head;
-};
-
 /* "lora" with these targets, or an adapter of the plugin `weights`. */
 static void
 open_with(struct bench_adapter *b, const char *model, const char *targets, int32_t compute,
@@ -311,37 +306,19 @@ test_export_adapter_starts_as_the_base(void **state)
 
 /* ---- C2 ---- */
 
-struct sft_values {
-	int32_t completion_only_loss, assistant_only_loss;
-	double label_smoothing_factor;
-};
-
-static const struct sft_values sft_options = {1, 1, 0.0};
-
 /* Two steps of AdamW at rate 1e-2: in the first A's gradient is zero, because B is. */
 static void
-train(struct bench_adapter *b, struct hn_step *step, const struct hn_layout *layout,
+train(struct bench_adapter *b, struct hn_step *step, struct hn_layout *layout,
 	const struct golden_text *text)
 {
-	const struct hone_factory *sft = bench_factory("causal", HONE_ROLE_OBJECTIVE, "sft");
-	const struct hn_adamw adamw = {0.9, 0.999, 1e-8, 0.0};
-	const struct hn_build_request request = {.mode = HN_BUILD_TRAIN,
-		.model = &b->bench.model,
-		.params = &b->bench.params,
-		.adapters = b->bench.adapters,
-		.n_adapters = b->bench.n_adapters,
-		.objective = sft->vt,
-		.objective_self = &sft_options,
-		.layout = layout,
+	const struct bench_training training = {.sft = {1, 1, 0.0},
+		.adamw = {0.9, 0.999, 1e-8, 0.0},
 		.capacity = {text->n, text->n_segments, text->n, text->n, 0},
+		.chunk_rows = 64,
 		.compute = HONE_DTYPE_F32};
 	struct hone_error err = {0};
 
-	hn_engine_init(&b->bench.engine, &b->bench.model, &b->bench.params, b->bench.devices,
-		b->bench.n_devices, HONE_DTYPE_F32);
-	if (hn_step_create(step, &b->bench.engine, &request, &adamw, 64, &err) ||
-		hn_engine_allocate(&b->bench.engine, &err))
-		fail_msg("%s: %s", err.place, err.text);
+	bench_training(&b->bench, step, layout, &training);
 	b->adapted = (struct hn_adapted){.model = &b->bench.model,
 		.params = &b->bench.params,
 		.engine = &b->bench.engine,
@@ -363,7 +340,7 @@ train(struct bench_adapter *b, struct hn_step *step, const struct hn_layout *lay
 		bench_bind(&step->train, text->ids, text->segments, text->n_segments);
 		hn_program_set_live(&step->train, "text.supervised", last - 1);
 		if (hn_step_micro(step, 1, t, &err) ||
-			hn_step_end(step, t, 1e-2, &adamw, 1.0, &norm, &err))
+			hn_step_end(step, t, 1e-2, &training.adamw, 1.0, &norm, &err))
 			fail_msg("%s", err.text);
 	}
 }
@@ -372,7 +349,6 @@ train(struct bench_adapter *b, struct hn_step *step, const struct hn_layout *lay
 static void
 test_export_saved_adapter_is_the_trained_one(void **state)
 {
-	const struct hone_factory *sft = bench_factory("causal", HONE_ROLE_OBJECTIVE, "sft");
 	char *root = test_folder_make(), *dir = hn_path_join(root, "adapter");
 	char *path = hn_path_join(dir, "adapter_model.safetensors");
 	struct hn_tensor_file file = {0};
@@ -388,7 +364,6 @@ test_export_saved_adapter_is_the_trained_one(void **state)
 	b.values = (struct lora_values){
 		.r = 4, .lora_alpha = 8, .target_modules = bench_sites(&b.bench, "all-linear")};
 	bench_adapter_lora(&b, NULL);
-	assert_int_equal(hn_layout_collect(&layout, sft->vt, &sft_options, &err), HONE_OK);
 	train(&b, &step, &layout, &text);
 	if (hn_export_adapter(&b.adapted, dir, NULL, &err) ||
 		hn_safetensors_open(&file, path, &err))

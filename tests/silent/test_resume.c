@@ -15,6 +15,8 @@
 #include <string.h>
 
 #include "bench_model.h"
+#include "plugin_values.h"
+#include "state_bench.h"
 #include "support.h"
 #include "train/checkpoint.h"
 #include "train/schedule.h"
@@ -22,21 +24,6 @@
 
 enum { N_STEPS = 6, STOP_AFTER = 3, N_TOKENS = 12 };
 
-struct lora_values { /* the options of the adapter, as its table writes them */
-	int64_t r;
-	double lora_alpha, lora_dropout;
-	const struct hone_site_set *target_modules;
-	const struct hone_site_map *rank_pattern, *alpha_pattern;
-	int32_t use_rslora, init_lora_weights;
-	const char *init_from;
-};
-
-struct sft_values {
-	int32_t completion_only_loss, assistant_only_loss;
-	double label_smoothing_factor;
-};
-
-static const struct sft_values sft_options = {1, 1, 0.0};
 static const struct hn_adamw adamw = {0.9, 0.999, 1e-8, 0.01};
 
 /* A model that can be trained. */
@@ -51,15 +38,12 @@ struct trainer {
 static void
 trainer_open(struct trainer *trainer)
 {
-	const struct hone_factory *sft = bench_factory("causal", HONE_ROLE_OBJECTIVE, "sft");
-	struct bench_model *bench = &trainer->bench;
-	struct hn_build_request request = {.mode = HN_BUILD_TRAIN,
-		.objective = sft->vt,
-		.objective_self = &sft_options,
-		.layout = &trainer->layout,
+	const struct bench_training training = {.sft = {1, 1, 0.0},
+		.adamw = adamw,
 		.capacity = {64, 4, 64, 64, 0},
+		.chunk_rows = 16,
 		.compute = HONE_DTYPE_F32};
-	struct hone_error err = {0};
+	struct bench_model *bench = &trainer->bench;
 
 	memset(trainer, 0, sizeof *trainer);
 	bench_open(bench, "golden/models/tiny-llama", "reference");
@@ -69,17 +53,7 @@ trainer_open(struct trainer *trainer)
 		.target_modules = bench_sites(bench, "all-linear"),
 		.init_lora_weights = 1};
 	bench_adapter(bench, "lora", "lora", "lora", &trainer->lora);
-	request.model = &bench->model;
-	request.params = &bench->params;
-	request.adapters = bench->adapters;
-	request.n_adapters = bench->n_adapters;
-	if (hn_layout_collect(&trainer->layout, sft->vt, &sft_options, &err))
-		fail_msg("%s", err.text);
-	hn_engine_init(&bench->engine, &bench->model, &bench->params, bench->devices,
-		bench->n_devices, HONE_DTYPE_F32);
-	if (hn_step_create(&trainer->step, &bench->engine, &request, &adamw, 16, &err) ||
-		hn_engine_allocate(&bench->engine, &err))
-		fail_msg("%s: %s", err.place, err.text);
+	bench_training(bench, &trainer->step, &trainer->layout, &training);
 }
 
 static void
@@ -185,16 +159,6 @@ save(struct hn_folder *folder, const struct trainer *trainer, int64_t step)
 		fail_msg("%s: %s", err.place, err.text);
 }
 
-static void
-open_folder(struct hn_folder *folder, struct hn_log *log, const char *path)
-{
-	struct hone_error err = {0};
-
-	hn_log_init(log, NULL);
-	if (hn_folder_open(folder, path, false, log, &err))
-		fail_msg("%s: %s", err.place, err.text);
-}
-
 /* D9: would catch moments that are dropped, a schedule or a bias correction that starts anew, a
  * dropout mask that depends on when the process began. */
 static void
@@ -208,7 +172,7 @@ test_resume_stopped_run_equals_uninterrupted(void **state)
 	struct hone_error err = {0};
 
 	(void)state;
-	open_folder(&folder, &log, path);
+	state_folder_open(&folder, &log, path);
 	trainer_open(&whole);
 	trainer_init(&whole);
 	train(&whole, 0, N_STEPS);
@@ -255,7 +219,7 @@ test_resume_without_moments_is_refused(void **state)
 	struct hone_error err = {0};
 
 	(void)state;
-	open_folder(&folder, &log, path);
+	state_folder_open(&folder, &log, path);
 	trainer_open(&trainer);
 	trainer.bench.engine.has_moments = false; /* an engine that only evaluates */
 	trainer_init(&trainer);
@@ -311,7 +275,7 @@ test_resume_best_checkpoint_survives_pruning(void **state)
 	struct hone_error err = {0};
 
 	(void)state;
-	open_folder(&folder, &log, path);
+	state_folder_open(&folder, &log, path);
 	trainer_open(&trainer);
 	assert_int_equal(hn_checkpoint_best(&folder, &saved, &err), HONE_ENOTFOUND);
 	for (int i = 0; i < 5; i++) {

@@ -10,16 +10,6 @@
 #include "config/option.h"
 #include "support.h"
 
-const struct hn_tensor_info *
-need_tensor(const struct hn_tensor_file *file, const char *name)
-{
-	const struct hn_tensor_info *info = hn_tensor_file_find(file, name);
-
-	if (!info)
-		fail_msg("%s has no tensor %s", file->path, name);
-	return info;
-}
-
 void
 golden_text_open(struct golden_text *text)
 {

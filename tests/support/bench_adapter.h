@@ -6,17 +6,10 @@
 #define HN_TEST_BENCH_ADAPTER_H
 
 #include "bench_model.h"
+#include "golden_file.h"
 #include "model/safetensors.h"
+#include "plugin_values.h"
 #include "train/export.h"
-
-struct lora_values { /* the options of the adapter, as its table writes them */
-	int64_t r;
-	double lora_alpha, lora_dropout;
-	const struct hone_site_set *target_modules;
-	const struct hone_site_map *rank_pattern, *alpha_pattern;
-	int32_t use_rslora, init_lora_weights;
-	const char *init_from;
-};
 
 struct bench_adapter {
 	struct bench_model bench;
@@ -37,8 +30,6 @@ struct golden_text {
 
 void golden_text_open(struct golden_text *text);
 void golden_text_close(struct golden_text *text);
-/* The tensor, or the test fails. */
-const struct hn_tensor_info *need_tensor(const struct hn_tensor_file *file, const char *name);
 
 /* Reads the settings that hn_adapter_overrides makes of a folder into values; what a site
  * option names is resolved against the model.  On failure the first error. */

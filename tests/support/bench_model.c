@@ -174,6 +174,33 @@ bench_adapter_of(struct bench_model *bench, const struct hone_factory *factory, 
 }
 
 void
+bench_training(struct bench_model *bench, struct hn_step *step, struct hn_layout *layout,
+	const struct bench_training *training)
+{
+	const struct hone_factory *sft = bench_factory("causal", HONE_ROLE_OBJECTIVE, "sft");
+	const struct hn_build_request request = {.mode = HN_BUILD_TRAIN,
+		.model = &bench->model,
+		.params = &bench->params,
+		.adapters = bench->adapters,
+		.n_adapters = bench->n_adapters,
+		.objective = sft->vt,
+		.objective_self = &training->sft,
+		.layout = layout,
+		.capacity = training->capacity,
+		.compute = training->compute};
+	struct hone_error err = {0};
+
+	if (hn_layout_collect(layout, sft->vt, &training->sft, &err))
+		fail_msg("%s", err.text);
+	hn_engine_init(&bench->engine, &bench->model, &bench->params, bench->devices,
+		bench->n_devices, training->compute);
+	if (hn_step_create(
+		    step, &bench->engine, &request, &training->adamw, training->chunk_rows, &err) ||
+		hn_engine_allocate(&bench->engine, &err))
+		fail_msg("%s: %s", err.place, err.text);
+}
+
+void
 bench_close(struct bench_model *bench)
 {
 	if (bench->engine.model)

@@ -9,6 +9,8 @@
 
 #include "graph/build.h"
 #include "graph/engine.h"
+#include "plugin_values.h"
+#include "train/step.h"
 
 struct bench_model {
 	struct hn_model model;
@@ -43,6 +45,20 @@ void bench_adapter_of(struct bench_model *bench, const struct hone_factory *fact
 /* All sites that a text names. */
 const struct hone_site_set *bench_sites(struct bench_model *bench, const char *text);
 void bench_close(struct bench_model *bench);
+
+/* A step of objective "sft". */
+struct bench_training {
+	struct sft_values sft;
+	struct hn_adamw adamw;
+	struct hn_capacity capacity;
+	int64_t chunk_rows;
+	int32_t compute;
+};
+
+/* Collects the layout, which hn_layout_fini ends, and builds and allocates the step's programs;
+ * parameters are not yet set. */
+void bench_training(struct bench_model *bench, struct hn_step *step, struct hn_layout *layout,
+	const struct bench_training *training);
 
 /* Fills tokens, positions, keys, offsets and ranges of stream "text". */
 void bench_bind(

@@ -14,18 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-HONE_PRINTF(2, 3)
-static bool
-say(char why[OPS_WHY], const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	(void)vsnprintf(why, OPS_WHY, fmt, args);
-	va_end(args);
-	return false;
-}
-
 /* ---- attributes ---- */
 
 enum member { I32, I64, F64, F64_LIST };
@@ -181,7 +169,7 @@ read_attributes(struct ops_case *c, json_t *attr, char why[OPS_WHY])
 				known = true;
 			}
 		if (!known)
-			return say(why, "%s: unknown attribute %s", c->name, key);
+			return ops_say(why, "%s: unknown attribute %s", c->name, key);
 	}
 	return true;
 }
@@ -237,21 +225,21 @@ read_case(struct op_golden_case *to, const json_t *entry, const struct numbers *
 
 	c->op = op_by_name(op);
 	if (!c->op)
-		return say(why, "no operation %s", op ? op : "");
+		return ops_say(why, "no operation %s", op ? op : "");
 	(void)snprintf(c->name, sizeof c->name, "%s %s", op,
 		json_string_value(json_object_get(entry, "name")));
 	c->n_in = to->data.n_in = (uint32_t)json_array_size(in);
 	c->n_out = to->data.n_out = (uint32_t)json_array_size(out);
 	if (c->n_in > OPS_IN || c->n_out > OPS_OUT)
-		return say(why, "%s: too many operands", c->name);
+		return ops_say(why, "%s: too many operands", c->name);
 	for (uint32_t i = 0; i < c->n_in; i++)
 		if (!read_operand(&c->in[i], json_array_get(in, i), numbers, &to->data.in[i],
 			    &to->data.n_in_elems[i]))
-			return say(why, "%s: input %u", c->name, i);
+			return ops_say(why, "%s: input %u", c->name, i);
 	for (uint32_t i = 0; i < c->n_out; i++)
 		if (!read_operand(&c->out[i], json_array_get(out, i), numbers, &to->data.out[i],
 			    &to->data.n_out_elems[i]))
-			return say(why, "%s: output %u", c->name, i);
+			return ops_say(why, "%s: output %u", c->name, i);
 	return read_attributes(c, json_object_get(entry, "attr"), why);
 }
 
@@ -264,14 +252,14 @@ read_numbers(struct numbers *numbers, char why[OPS_WHY])
 
 	free(path);
 	if (!file)
-		return say(why, "golden/ops.bin cannot be opened");
+		return ops_say(why, "golden/ops.bin cannot be opened");
 	if (!fseek(file, 0, SEEK_END) && (bytes = ftell(file)) > 0 && !fseek(file, 0, SEEK_SET))
 		numbers->values = malloc((size_t)bytes);
 	numbers->n = (size_t)bytes / sizeof(double);
 	if (numbers->values)
 		numbers->n = fread(numbers->values, sizeof(double), numbers->n, file);
 	(void)fclose(file);
-	return numbers->values ? true : say(why, "golden/ops.bin cannot be read");
+	return numbers->values ? true : ops_say(why, "golden/ops.bin cannot be read");
 }
 
 bool
@@ -287,7 +275,7 @@ op_golden_load(struct op_golden *golden, char why[OPS_WHY])
 	free(path);
 	memset(golden, 0, sizeof *golden);
 	if (ok && json_array_size(cases) == 0)
-		ok = say(why, "golden/ops.json has no cases");
+		ok = ops_say(why, "golden/ops.json has no cases");
 	golden->cases = calloc(json_array_size(cases) + 1, sizeof *golden->cases);
 	for (size_t i = 0; ok && golden->cases && i < json_array_size(cases); i++) {
 		golden->n = i + 1;

@@ -23,9 +23,8 @@
 
 extern const struct hone_plugin hone_plugin_v1_reference;
 
-HONE_PRINTF(2, 3)
-static bool
-say(char why[OPS_WHY], const char *fmt, ...)
+bool
+ops_say(char why[OPS_WHY], const char *fmt, ...)
 {
 	va_list args;
 
@@ -50,14 +49,14 @@ ops_open(const struct hone_plugin *plugin, const struct hone_host *host, const v
 		if (!strcmp(plugin->factories[i]->role, HONE_ROLE_BACKEND))
 			out->factory = plugin->factories[i];
 	if (!out->factory)
-		return say(why, "%s has no backend", plugin->id);
+		return ops_say(why, "%s has no backend", plugin->id);
 	out->vt = out->factory->vt;
 	if (out->factory->create(host, &info, values, &out->self, &err) != HONE_OK)
-		return say(why, "create: %s", err.text);
+		return ops_say(why, "create: %s", err.text);
 	if (out->vt->device_info(out->self, 0, &facts, &err) != HONE_OK ||
 		out->vt->open(out->self, 0, &out->device, &err) != HONE_OK) {
 		out->factory->destroy(out->self);
-		return say(why, "open: %s", err.text);
+		return ops_say(why, "open: %s", err.text);
 	}
 	out->alignment = facts.alignment ? facts.alignment : 1;
 	return true;
@@ -483,7 +482,7 @@ say_where(const struct packed *p, uint64_t at, char why[OPS_WHY])
 			which = i;
 			place = " (a row that is not live, or the guard behind it)";
 		}
-	return say(why, "byte %llu of %s %u was written%s", (unsigned long long)(at - nearest),
+	return ops_say(why, "byte %llu of %s %u was written%s", (unsigned long long)(at - nearest),
 		kind, which, place);
 }
 
@@ -496,10 +495,10 @@ execute(const struct ops_device *device, struct packed *p, char why[OPS_WHY])
 	enum hone_status st = vt->supports(device->device, &p->command, &err);
 
 	if (st != HONE_OK)
-		return say(why, "not supported: %s", err.text);
+		return ops_say(why, "not supported: %s", err.text);
 	st = vt->buffer_create(device->device, p->bytes, &buffer, &err);
 	if (st != HONE_OK)
-		return say(why, "buffer: %s", err.text);
+		return ops_say(why, "buffer: %s", err.text);
 	for (uint32_t i = 0; i < p->command.n_in; i++)
 		p->in[i].buffer = buffer;
 	for (uint32_t i = 0; i < p->command.n_out; i++)
@@ -513,7 +512,7 @@ execute(const struct ops_device *device, struct packed *p, char why[OPS_WHY])
 	if (st == HONE_OK)
 		st = vt->download(device->device, buffer, 0, p->after, p->bytes, &err);
 	vt->buffer_destroy(device->device, buffer);
-	return st == HONE_OK ? true : say(why, "%s", err.text);
+	return st == HONE_OK ? true : ops_say(why, "%s", err.text);
 }
 
 bool
@@ -521,7 +520,7 @@ ops_run(const struct ops_device *device, const struct ops_case *c, int32_t compu
 	struct ops_data *data, char why[OPS_WHY])
 {
 	struct packed p;
-	bool ok = pack(&p, device, c, compute, data) || say(why, "no memory");
+	bool ok = pack(&p, device, c, compute, data) || ops_say(why, "no memory");
 
 	ok = ok && execute(device, &p, why);
 	for (uint64_t i = 0; ok && i < p.bytes; i++)
@@ -572,10 +571,27 @@ ops_near(const struct ops_data *got, const struct ops_data *want, const struct o
 			const double allowed = factor * (fabs(w) + rms) + 1e-37;
 
 			if (!same_kind(g, w) || (isfinite(w) && !(fabs(g - w) <= allowed)))
-				return say(why,
+				return ops_say(why,
 					"output %u, element %lld: %.9g, wanted %.9g (+- %.3g)", i,
 					(long long)k, g, w, allowed);
 		}
 	}
 	return true;
+}
+
+int
+ops_setup(void **state)
+{
+	struct ops_device *device = malloc(sizeof *device);
+
+	*state = device;
+	return device && ops_open_reference(device) ? 0 : -1;
+}
+
+int
+ops_teardown(void **state)
+{
+	ops_close(*state);
+	free(*state);
+	return 0;
 }

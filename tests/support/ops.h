@@ -153,4 +153,12 @@ bool ops_run(const struct ops_device *device, const struct ops_case *c, int32_t 
 bool ops_near(const struct ops_data *got, const struct ops_data *want, const struct ops_case *c,
 	double tolerance, char why[OPS_WHY]);
 
+/* Writes a reason; gives false. */
+HONE_PRINTF(2, 3)
+bool ops_say(char why[OPS_WHY], const char *fmt, ...);
+
+/* cmocka's setup and teardown of a test program: *state is an open reference device. */
+int ops_setup(void **state);
+int ops_teardown(void **state);
+
 #endif

@@ -83,6 +83,31 @@ place_read(const struct place *place, const char *name)
 }
 
 void
+place_copy_files(const struct place *place, const char *folder, const char *const *names,
+	const uint8_t tail[4])
+{
+	struct hone_error err = {0};
+	char *dir = place_path(place, folder);
+
+	assert_int_equal(hn_dir_make(dir, &err), HONE_OK);
+	for (; *names; names++) {
+		char *from = hn_path_join(HONE_TEST_DATA "/golden/models/tiny-llama", *names);
+		char *to = hn_path_join(dir, *names), *bytes;
+		size_t n;
+
+		assert_int_equal(
+			hn_file_read(from, UINT64_C(1) << 24, HONE_EIO, &bytes, &n, &err), HONE_OK);
+		if (tail && !names[1])
+			memcpy(bytes + n - 4, tail, 4);
+		assert_int_equal(hn_file_replace(to, bytes, n, &err), HONE_OK);
+		free(bytes);
+		free(from);
+		free(to);
+	}
+	free(dir);
+}
+
+void
 place_write_sums(const struct place *place, const char *name, uint64_t seed, int n)
 {
 	struct hn_str text = {0};
@@ -129,29 +154,21 @@ add_unused(struct hn_str *out, const char *bytes, size_t n, size_t n_unused)
 void
 place_copy_model(const struct place *place, size_t n_unused)
 {
-	static const char *const names[] = {
-		"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"};
-	char *from = test_data_path("golden/models/tiny-llama"), *to = place_path(place, "model");
+	static const char *const names[] = {"model.safetensors", "config.json", "tokenizer.json",
+		"tokenizer_config.json", NULL};
+	char *path = place_path(place, "model/model.safetensors"), *bytes;
+	struct hn_str longer = {0};
+	size_t n;
 
-	assert_int_equal(hn_dir_make(to, NULL), HONE_OK);
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		char *a = hn_path_join(from, names[i]), *b = hn_path_join(to, names[i]), *bytes;
-		struct hn_str copy = {0};
-		size_t n;
-
-		assert_int_equal(hn_file_read(a, 1 << 24, HONE_EIO, &bytes, &n, NULL), HONE_OK);
-		if (i == 0 && n_unused)
-			add_unused(&copy, bytes, n, n_unused);
-		else
-			hn_str_add(&copy, bytes, n);
-		assert_int_equal(hn_file_replace(b, copy.text, copy.len, NULL), HONE_OK);
-		hn_str_fini(&copy);
+	place_copy_files(place, "model", names, NULL);
+	if (n_unused) {
+		assert_int_equal(hn_file_read(path, 1 << 24, HONE_EIO, &bytes, &n, NULL), HONE_OK);
+		add_unused(&longer, bytes, n, n_unused);
+		assert_int_equal(hn_file_replace(path, longer.text, longer.len, NULL), HONE_OK);
+		hn_str_fini(&longer);
 		free(bytes);
-		free(a);
-		free(b);
 	}
-	free(from);
-	free(to);
+	free(path);
 }
 
 /* In memory where the system has a folder for that: a process that is killed loses nothing
@@ -287,6 +304,33 @@ place_run(const struct place *place, const char *command, const char *words, int
 		fail_msg("hone %s run.ini %s: exit %d, signal %d, not exit %d:\n%s", command, words,
 			end.code, end.signal, code, place_read(place, "stderr"));
 	return end;
+}
+
+json_t *
+place_json(const struct place *place, const char *command, const char *words)
+{
+	json_t *json;
+	char *text;
+
+	(void)place_run(place, command, words, 0);
+	text = place_read(place, "stdout");
+	json = json_loads(text, 0, NULL);
+	assert_non_null(json);
+	free(text);
+	return json;
+}
+
+double
+place_eval_loss(const struct place *place, const char *words)
+{
+	json_t *json = place_json(place, "eval", words);
+	const json_t *loss = json_object_get(json, "loss");
+	double value;
+
+	assert_true(json_is_number(loss));
+	value = json_number_value(loss);
+	json_decref(json);
+	return value;
 }
 
 void

@@ -8,6 +8,8 @@
 #ifndef HN_TEST_PLACE_H
 #define HN_TEST_PLACE_H
 
+#include <jansson.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -42,6 +44,10 @@ char *place_read(const struct place *place, const char *name);
 void place_copy_model(const struct place *place, size_t n_unused);
 /* Waits for a checkpoint of this step or a later one; fails the test when none comes. */
 void place_wait_saved(const struct place *place, const char *output, int64_t step);
+/* Copies files of golden/models/tiny-llama into the place's folder of that name, the names
+ * ending with NULL; of the last file it changes the last four bytes to `tail` unless NULL. */
+void place_copy_files(const struct place *place, const char *folder, const char *const *names,
+	const uint8_t tail[4]);
 /* Rows of little sums as JSONL. */
 void place_write_sums(const struct place *place, const char *name, uint64_t seed, int n);
 
@@ -52,6 +58,10 @@ struct place_end place_wait(pid_t pid);
 /* Starts run.ini and waits; fails the test, with stderr, when it ends with another code. */
 struct place_end place_run(
 	const struct place *place, const char *command, const char *words, int code);
+/* What a command says with code 0, as JSON; json_decref. */
+json_t *place_json(const struct place *place, const char *command, const char *words);
+/* The loss that hone eval says. */
+double place_eval_loss(const struct place *place, const char *words);
 /* What was written to stderr must have all these words, which NULL ends. */
 void place_assert_says(const struct place *place, ...);
 

@@ -7,17 +7,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "plugin_values.h"
 #include "state_bench.h"
 #include "support.h"
-
-struct lora_values { /* the options of the adapter, as its table writes them */
-	int64_t r;
-	double lora_alpha, lora_dropout;
-	const struct hone_site_set *target_modules;
-	const struct hone_site_map *rank_pattern, *alpha_pattern;
-	int32_t use_rslora, init_lora_weights;
-	const char *init_from;
-};
 
 static const int32_t kinds[] = {HN_MEMORY_PARAMS, HN_MEMORY_MOMENT1, HN_MEMORY_MOMENT2};
 

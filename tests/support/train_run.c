@@ -434,6 +434,17 @@ train_put(struct train_run *run, int32_t kind, const double *values)
 	free(narrow);
 }
 
+void
+train_assert_same_params(const struct train_run *a, const struct train_run *b)
+{
+	double *of_a = train_take(a, HN_MEMORY_PARAMS), *of_b = train_take(b, HN_MEMORY_PARAMS);
+
+	assert_int_equal(a->bench.params.n_elems, b->bench.params.n_elems);
+	assert_memory_equal(of_a, of_b, (size_t)a->bench.params.n_elems * sizeof *of_a);
+	free(of_a);
+	free(of_b);
+}
+
 double
 train_distance(const double *a, const double *b, int64_t n)
 {

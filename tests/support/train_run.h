@@ -10,27 +10,8 @@
 #define HN_TEST_TRAIN_RUN_H
 
 #include "bench_model.h"
+#include "plugin_values.h"
 #include "train/step.h"
-
-/* Options of in-tree plugins, laid out as their option tables write them. */
-struct lora_values {
-	int64_t r;
-	double lora_alpha, lora_dropout;
-	const struct hone_site_set *target_modules;
-	const struct hone_site_map *rank_pattern, *alpha_pattern;
-	int32_t use_rslora, init_lora_weights;
-	const char *init_from;
-};
-
-struct layerwise_values {
-	struct hone_strings layers;
-	int32_t train_embeddings, train_norms, train_head;
-};
-
-struct sft_values {
-	int32_t completion_only_loss, assistant_only_loss;
-	double label_smoothing_factor;
-};
 
 enum { TRAIN_TEXTS = 64, TRAIN_TOKENS = 4096, TRAIN_ADAPTERS = 4 };
 
@@ -126,6 +107,8 @@ int64_t train_vocabulary(const struct train_run *run);
  * frees.  train_put writes one back. */
 double *train_take(const struct train_run *run, int32_t kind);
 void train_put(struct train_run *run, int32_t kind, const double *values);
+/* Every value of the parameters has the same bits in both. */
+void train_assert_same_params(const struct train_run *a, const struct train_run *b);
 
 /* The largest |a - b| over n, relative to the largest |b|. */
 double train_distance(const double *a, const double *b, int64_t n);

@@ -7,23 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int
-setup(void **state)
-{
-	struct ops_device *device = malloc(sizeof *device);
-
-	*state = device;
-	return device && ops_open_reference(device) ? 0 : -1;
-}
-
-static int
-teardown(void **state)
-{
-	ops_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* Ways in which a backend can be wrong; the reference with its submission spoiled. */
 enum spoil { ROW_TOO_MANY, ROW_TOO_FEW, WRITES_INPUT, WRITES_GUARD, N_SPOILS };
 
@@ -142,5 +125,5 @@ main(void)
 		cmocka_unit_test(test_ops_run_spoiled_backend_is_noticed),
 	};
 
-	return cmocka_run_group_tests_name("unit/ops", tests, setup, teardown);
+	return cmocka_run_group_tests_name("unit/ops", tests, ops_setup, ops_teardown);
 }

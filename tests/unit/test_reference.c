@@ -16,23 +16,6 @@
 /* Both sides sum a few numbers in double, in another order. */
 #define GOLDEN_TOLERANCE 1e-12
 
-static int
-setup(void **state)
-{
-	struct ops_device *device = malloc(sizeof *device);
-
-	*state = device;
-	return device && ops_open_reference(device) ? 0 : -1;
-}
-
-static int
-teardown(void **state)
-{
-	ops_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* ---- values ---- */
 
 /* A copy of a golden case's inputs, with room for outputs. */
@@ -482,5 +465,5 @@ main(void)
 		cmocka_unit_test(test_reference_buffers_imported_is_the_memory_itself),
 	};
 
-	return cmocka_run_group_tests_name("unit/reference", tests, setup, teardown);
+	return cmocka_run_group_tests_name("unit/reference", tests, ops_setup, ops_teardown);
 }

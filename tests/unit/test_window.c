@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "bench_data.h"
 #include "bench_model.h"
+#include "plugin_values.h"
 #include "support.h"
 
 #define ROWS                                                                                       \
@@ -176,15 +177,6 @@ test_window_capacity_is_enough_for_every_order(void **state)
 }
 
 /* ---- bound to a program ---- */
-
-struct lora_values { /* as the adapter's option table writes them */
-	int64_t r;
-	double lora_alpha, lora_dropout;
-	const struct hone_site_set *target_modules;
-	const struct hone_site_map *rank_pattern, *alpha_pattern;
-	int32_t use_rslora, init_lora_weights;
-	const char *init_from;
-};
 
 /* A program that reads all columns: the keys are for LoRA's dropout. */
 static void

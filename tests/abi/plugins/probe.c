@@ -12,6 +12,17 @@
 #include <hone/adapter.h>
 #include <hone/plugin.h>
 
+#ifdef PROBE_FAST_MATH
+#include <xmmintrin.h>
+
+/* What -ffast-math links into a shared object before gcc 13, and some libraries do still. */
+__attribute__((constructor)) static void
+flush_subnormals(void)
+{
+	_mm_setcsr(_mm_getcsr() | 0x8040);
+}
+#endif
+
 struct probe {
 	int64_t rank;
 	double scale;
