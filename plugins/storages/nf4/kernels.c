@@ -91,7 +91,7 @@ const struct nf4_kernels nf4_portable = {decode_portable, decode_bf16_portable, 
 #include <immintrin.h>
 
 #define AVX2   __attribute__((target("avx2")))
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 
 AVX2 static float
 encode_avx2(const float *src, int64_t n, uint8_t *codes)
