@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "model/recode.h"
 #include "run.h"
 
 /* ---- registry ---- */
@@ -177,6 +178,33 @@ check_vocabulary(const struct hn_run *run, struct hone_error *err)
 		(int)n, (long long)embed->pub.in_features);
 }
 
+/* Errors of [model] storage stand at its line. */
+static enum hone_status
+fail_storage(const struct hn_run *run, enum hone_status st, struct hone_error *err)
+{
+	const struct hn_config_value *value = hn_config_get(run->config, "model", "storage");
+	const struct hone_error why = *err;
+
+	if (!value)
+		return st;
+	return hone_fail_at(err, st, value->at.path, value->at.line, value->at.column,
+		"[model] storage = %s: %s", run->options.model.storage, why.text);
+}
+
+/* Weights that are kept in another form than the file's. */
+static enum hone_status
+keep_weights(struct hn_run *run, struct hone_error *err)
+{
+	struct hone_error why = {0};
+	enum hone_status st =
+		hn_model_keep(&run->model, run->options.model.storage, run->services.pool, &why);
+
+	if (!st)
+		return HONE_OK;
+	*err = why;
+	return fail_storage(run, st, err);
+}
+
 static enum hone_status
 stage_model(struct hn_run *run, struct hone_error *err)
 {
@@ -200,6 +228,8 @@ stage_model(struct hn_run *run, struct hone_error *err)
 	if (!st)
 		st = hn_model_declare(
 			&run->model, run->architecture->vt, run->architecture->self, err);
+	if (!st)
+		st = keep_weights(run, err);
 	if (!st)
 		st = hn_vocabulary_open(&run->tokenizer, &run->model, err);
 	return st ? st : check_vocabulary(run, err);
@@ -372,6 +402,10 @@ declare_adapters(struct hn_run *run, const struct hn_config_check *check, struct
 			instance->of->factory, instance->self, err);
 		if (st)
 			hn_config_locate(run->config, instance->section, err);
+	}
+	if (!st) {
+		st = hn_model_check_kept(&run->model, &run->params, err);
+		st = st ? fail_storage(run, st, err) : HONE_OK;
 	}
 	return st;
 }

@@ -165,6 +165,9 @@ enum cpu_beside cpu_beside(const struct hone_operand *a, const struct hone_opera
 int64_t cpu_stored_buffer(const struct hone_operand *o);
 void cpu_stored_read(
 	const struct hone_operand *o, int64_t first, int64_t n, float *out, float *buffer);
+/* The same to bf16 in one go, where the format does that and the range is whole blocks; 0 where
+ * nothing was read. */
+int cpu_stored_read_bf16(const struct hone_operand *o, int64_t first, int64_t n, uint16_t *out);
 
 /* attention.c */
 #define CPU_HEAD_DIM_MAX 256

@@ -31,6 +31,10 @@ decode_piece(void *ctx, int64_t i, int32_t worker)
 	float *scratch = (float *)(void *)g->call->d->worker[worker].memory;
 	float *out = cpu_target(&g->dense, row * g->cols, scratch);
 
+	if (g->dense.dtype == HONE_DTYPE_BF16 &&
+		cpu_stored_read_bf16(g->b, (g->first + row) * g->cols, n,
+			(uint16_t *)(void *)cpu_at(&g->dense, row * g->cols)))
+		return;
 	cpu_stored_read(g->b, (g->first + row) * g->cols, n, out, scratch + g->block * g->cols);
 	cpu_write(g->call->k, &g->dense, row * g->cols, n, out);
 }

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include <hone/plugin.h>
 #include <hone/storage.h>
 
 #include "cpu.h"
@@ -26,17 +27,39 @@ cpu_stored_buffer(const struct hone_operand *o)
 	return o->storage ? chunk_of(o->storage) : 0;
 }
 
+static void
+find_parts(const struct hone_operand *o, const void *parts[CPU_PARTS_MAX])
+{
+	const uint8_t *memory = o->buffer;
+
+	parts[0] = memory + o->offset;
+	for (uint32_t i = 1; i < o->storage->n_parts && o->part_offset; i++)
+		parts[i] = memory + o->part_offset[i - 1];
+}
+
+int
+cpu_stored_read_bf16(const struct hone_operand *o, int64_t first, int64_t n, uint16_t *out)
+{
+	const struct hone_storage_vt *vt = o->storage;
+	const int64_t block = vt->block_elems ? vt->block_elems : 1;
+	const void *parts[CPU_PARTS_MAX] = {NULL};
+
+	if (!HONE_HAS(vt, struct hone_storage_vt, decode_bf16) || first % block || n % block)
+		return 0;
+	find_parts(o, parts);
+	vt->decode_bf16(o->storage_self, parts, first, n, out);
+	return 1;
+}
+
 void
 cpu_stored_read(const struct hone_operand *o, int64_t first, int64_t n, float *out, float *buffer)
 {
 	const struct hone_storage_vt *vt = o->storage;
 	const int64_t block = vt->block_elems ? vt->block_elems : 1, chunk = chunk_of(vt);
 	const int64_t total = o->dim[0] * hone_operand_row_elems(o), end = first + n;
-	const uint8_t *memory = o->buffer;
-	const void *parts[CPU_PARTS_MAX] = {memory + o->offset};
+	const void *parts[CPU_PARTS_MAX] = {NULL};
 
-	for (uint32_t i = 1; i < vt->n_parts && o->part_offset; i++)
-		parts[i] = memory + o->part_offset[i - 1];
+	find_parts(o, parts);
 	while (first < end) {
 		const int64_t from = first / block * block;
 		int64_t to = cpu_min(cpu_round_up(end, block), from + chunk);

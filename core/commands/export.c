@@ -117,7 +117,7 @@ run_export(const struct hn_context *context, struct hone_error *err)
 static const struct hn_flag flags[] = {
 	{"--to", HN_FLAG_TEXT, HN_ARG(to), "DIR", "where to write"},
 	{"--merge", HN_FLAG_BOOL, HN_ARG(merge), NULL,
-		"merge the adapter into the weights: a model folder for transformers"},
+		"merge the adapter into the file's weights: a model folder for transformers"},
 	{"--dtype", HN_FLAG_TEXT, HN_ARG(dtype), "TYPE",
 		"f32 or bf16; default: as the base is stored"},
 	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "export the base model, without the result"},

@@ -155,7 +155,7 @@ struct kind {
 	uint64_t bytes;
 };
 
-enum { N_KINDS = 8 };
+enum { N_KINDS = 9 };
 
 static uint64_t
 kinds_of(const struct plan *plan, struct kind out[N_KINDS])
@@ -163,6 +163,7 @@ kinds_of(const struct plan *plan, struct kind out[N_KINDS])
 	const struct kind kinds[N_KINDS] = {
 		{"weights", "the model's weights, mapped from the file",
 			plan->bytes[HN_MEMORY_WEIGHTS]},
+		{"converted", "weights converted for [model] storage", plan->bytes[HN_MEMORY_KEPT]},
 		{"parameters", "trained parameters", plan->bytes[HN_MEMORY_PARAMS]},
 		{"gradients", "their gradients", plan->bytes[HN_MEMORY_GRADS]},
 		{"optimizer", "the optimizer's moments",

@@ -77,8 +77,11 @@ static const struct hone_option model_rows[] = {
 	{.key = "storage",
 		.type = HONE_OPTION_STRING,
 		.offset = AT(hn_model_options, storage),
+		.default_value = "native",
 		.aliases = "quantization|quantization_type|bnb_4bit_quant_type",
-		.help = "how frozen weights are kept in memory; not set: as the file stores them"},
+		.help = "how the frozen weights of linear layers are kept in memory: native (as "
+			"the file stores them, mapped), f32, bf16, or a format: nf4 is QLoRA's; "
+			"embeddings, norms and the head stay native"},
 	{.key = "init",
 		.type = HONE_OPTION_CHOICE,
 		.offset = AT(hn_model_options, init),
@@ -456,8 +459,8 @@ static const struct hone_options generate_options = TABLE(hn_generate_options, g
 /* Keys of the field that have no place here, and why.  The last member: what a 'yes' asks
  * for happens anyway, so it is only a warning.  None of them may be a key of any table. */
 static const struct hn_config_answer model_answers[] = {
-	{"load_in_4bit", "write [model] storage with the name of a 4-bit storage", false},
-	{"load_in_8bit", "write [model] storage with the name of an 8-bit storage", false},
+	{"load_in_4bit", "write [model] storage = nf4", false},
+	{"load_in_8bit", "write [model] storage = q8_0", false},
 	{"revision", "models are files here; give the folder of that revision in [model] path",
 		false},
 	{"trust_remote_code", "no code comes with a model here; delete the line", false},

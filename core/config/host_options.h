@@ -23,7 +23,7 @@ enum hn_model_init { HN_MODEL_INIT_PRETRAINED = 0, HN_MODEL_INIT_RANDOM };
 
 struct hn_model_options {
 	const char *path;
-	const char *storage; /* NULL = as the file stores it */
+	const char *storage; /* "native" = as the file stores it */
 	int32_t init;        /* enum hn_model_init */
 };
 

@@ -6,6 +6,14 @@
 #include <string.h>
 
 #include "graph/engine.h"
+#include "model/recode.h"
+
+/* The form that this engine keeps a weight in; NULL: the file's. */
+static const struct hn_form *
+kept_form(const struct hn_engine *engine, uint32_t weight)
+{
+	return engine->is_as_stored ? NULL : engine->model->weights[weight].kept;
+}
 
 /* What programs must know of stored weights before any is placed: shape, type, format.
  * The bytes follow in hn_engine_allocate, so `hone plan` needs no memory for them. */
@@ -13,16 +21,23 @@ static void
 describe_weights(struct hn_engine *engine)
 {
 	const struct hn_model *model = engine->model;
+	const uint32_t parts = model->kept.storage ? model->kept.storage->n_parts - 1 : 0;
 
 	engine->weights = hn_alloc((model->n_weights + 1u) * sizeof *engine->weights);
 	engine->copied = hn_alloc((model->n_weights + 1u) * sizeof *engine->copied);
+	engine->part_offset =
+		hn_alloc((model->n_weights * parts + 1u) * sizeof *engine->part_offset);
 	for (uint32_t i = 0; i < model->n_weights; i++) {
 		const struct hn_weight *weight = &model->weights[i];
+		const struct hn_form *kept = kept_form(engine, i);
 
-		engine->weights[i] = (struct hn_weight_ref){.dtype = weight->dtype,
-			.rank = weight->rank,
-			.storage = weight->storage,
-			.storage_self = weight->storage_self};
+		engine->weights[i] =
+			(struct hn_weight_ref){.dtype = kept ? kept->dtype : weight->dtype,
+				.rank = weight->rank,
+				.storage = kept ? kept->storage : weight->storage,
+				.storage_self = kept ? kept->storage_self : weight->storage_self};
+		if (kept && parts)
+			engine->weights[i].part_offset = engine->part_offset + (size_t)i * parts;
 		memcpy(engine->weights[i].dim, weight->dim, sizeof weight->dim);
 	}
 }
@@ -52,6 +67,18 @@ hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
 
 /* Programs first, as they hold buffers of their own on the same devices. */
 void
+hn_engine_use_file(struct hn_engine *engine)
+{
+	HONE_BUG_ON(engine->n_programs || engine->is_allocated);
+	free(engine->weights);
+	free(engine->copied);
+	free(engine->part_offset);
+	engine->is_as_stored = true;
+	describe_weights(engine);
+	engine->tables.weights = engine->weights;
+}
+
+void
 hn_engine_fini(struct hn_engine *engine)
 {
 	const struct hn_device *first = engine->devices;
@@ -66,6 +93,7 @@ hn_engine_fini(struct hn_engine *engine)
 			first->vt->buffer_destroy(first->device, engine->copied[i]);
 	free(engine->weights);
 	free(engine->copied);
+	free(engine->part_offset);
 	free(engine->param_refs);
 	memset(engine, 0, sizeof *engine);
 }
@@ -129,9 +157,14 @@ hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS])
 	bytes[HN_MEMORY_GRADS] = engine->has_gradients ? params : 0;
 	bytes[HN_MEMORY_MOMENT1] = bytes[HN_MEMORY_MOMENT2] = engine->has_moments ? params : 0;
 	mark_weights(engine, is_read);
-	for (uint32_t i = 0; i < engine->model->n_weights; i++)
-		if (is_read[i] && engine->model->weights[i].tensor)
-			bytes[HN_MEMORY_WEIGHTS] += engine->model->weights[i].tensor->n_bytes;
+	for (uint32_t i = 0; i < engine->model->n_weights; i++) {
+		const struct hn_weight *weight = &engine->model->weights[i];
+
+		if (is_read[i] && kept_form(engine, i))
+			bytes[HN_MEMORY_KEPT] += hn_kept_bytes(weight);
+		else if (is_read[i] && weight->tensor)
+			bytes[HN_MEMORY_WEIGHTS] += weight->tensor->n_bytes;
+	}
 	free(is_read);
 }
 
@@ -144,7 +177,7 @@ place_weight(struct hn_engine *engine, uint32_t i, struct hone_error *err)
 	hone_buffer buffer = NULL;
 	enum hone_status st;
 
-	if (!tensor)
+	if (!tensor || kept_form(engine, i))
 		return HONE_OK;
 	if (!(tensor->flags & HN_TENSOR_MISALIGNED) &&
 		!device->vt->buffer_import(device->device, (void *)(uintptr_t)tensor->bytes,
@@ -162,6 +195,67 @@ place_weight(struct hn_engine *engine, uint32_t i, struct hone_error *err)
 	return st;
 }
 
+/* Encodes one weight and puts it at `at` of the memory of kept weights.  The file's pages go
+ * when they were read. */
+static enum hone_status
+keep_weight(struct hn_engine *engine, uint32_t i, struct hn_recoder *recoder, uint64_t at,
+	uint8_t *encoded, struct hone_error *err)
+{
+	const struct hn_device *device = engine->devices;
+	const struct hn_weight *weight = &engine->model->weights[i];
+	const uint32_t parts = weight->kept->storage ? weight->kept->storage->n_parts - 1 : 0;
+	hone_buffer buffer = engine->buffers[HN_MEMORY_KEPT];
+	enum hone_status st = hn_weight_recode(recoder, engine->model, weight, encoded, err);
+
+	if (!st)
+		st = device->vt->upload(
+			device->device, buffer, at, encoded, hn_kept_bytes(weight), err);
+	engine->weights[i].buffer = buffer;
+	engine->weights[i].offset = at;
+	for (uint32_t p = 0; p < parts; p++)
+		engine->part_offset[(size_t)i * parts + p] = at + hn_kept_part(weight, p + 1);
+	hn_tensor_file_forget(&engine->model->checkpoint.tensors);
+	return st;
+}
+
+/* Fills the memory of kept weights, in the order of the model's list. */
+static enum hone_status
+keep_weights(struct hn_engine *engine, struct hone_error *err)
+{
+	const struct hn_model *model = engine->model;
+	bool *is_read = hn_alloc(model->n_weights + 1u);
+	struct hn_recoder recoder = {0};
+	uint64_t at = 0, most = 0;
+	enum hone_status st = HONE_OK;
+	uint8_t *encoded;
+
+	memset(is_read, 0, model->n_weights + 1u);
+	mark_weights(engine, is_read);
+	for (uint32_t i = 0; i < model->n_weights; i++) {
+		is_read[i] = is_read[i] && kept_form(engine, i);
+		if (is_read[i] && hn_kept_bytes(&model->weights[i]) > most)
+			most = hn_kept_bytes(&model->weights[i]);
+	}
+	encoded = hn_alloc(most + 1);
+	for (uint32_t i = 0; i < model->n_weights && !st; i++) {
+		if (!is_read[i])
+			continue;
+		st = keep_weight(engine, i, &recoder, at, encoded, err);
+		at += hn_kept_bytes(&model->weights[i]);
+	}
+	free(encoded);
+	free(is_read);
+	hn_recoder_fini(&recoder);
+	return st;
+}
+
+/* Has no bytes unless something is kept; is written whole, so it is not cleared. */
+static bool
+is_weights(int kind)
+{
+	return kind == HN_MEMORY_WEIGHTS || kind == HN_MEMORY_KEPT;
+}
+
 /* Memory of a kind that nobody uses is 64 bytes, so that every operand has a buffer.
  * What is read before it is written starts at 0; the arena never is. */
 enum hone_status
@@ -173,7 +267,7 @@ hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
 	hn_engine_bytes(engine, engine->bytes);
 	engine->is_allocated = true;
 	for (int kind = HN_MEMORY_ARENA; kind < HN_MEMORY_KINDS && !st; kind++) {
-		if (kind == HN_MEMORY_COLUMNS || kind == HN_MEMORY_WEIGHTS)
+		if (kind == HN_MEMORY_COLUMNS || is_weights(kind))
 			continue;
 		if (engine->bytes[kind] == 0)
 			engine->bytes[kind] = 64;
@@ -182,6 +276,11 @@ hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
 		if (!st && kind >= HN_MEMORY_STATES)
 			st = hn_engine_clear(engine, kind, err);
 	}
+	if (!st && engine->bytes[HN_MEMORY_KEPT])
+		st = device->vt->buffer_create(device->device, engine->bytes[HN_MEMORY_KEPT],
+			&engine->buffers[HN_MEMORY_KEPT], err);
+	if (!st)
+		st = keep_weights(engine, err);
 	for (uint32_t i = 0; i < engine->model->n_weights && !st; i++)
 		st = place_weight(engine, i, err);
 	for (uint32_t i = 0; i < engine->n_programs && !st; i++)

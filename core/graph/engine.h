@@ -39,6 +39,8 @@ struct hn_engine {
 	uint64_t bytes[HN_MEMORY_KINDS];
 	uint64_t copied_bytes; /* weights that a device could not borrow */
 	hone_buffer *copied;   /* by weight; NULL = borrowed */
+	bool is_as_stored;     /* weights are those of the file, whatever the model keeps */
+	uint64_t *part_offset; /* of kept weights: n_parts - 1 for each weight */
 };
 
 /* Everything is borrowed and outlives the engine. */
@@ -46,6 +48,10 @@ void hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
 	const struct hn_params *params, const struct hn_device *devices, uint32_t n_devices,
 	int32_t compute);
 void hn_engine_fini(struct hn_engine *engine);
+
+/* Takes the weights as the file has them, also where the model keeps another form.  Before
+ * anything is added. */
+void hn_engine_use_file(struct hn_engine *engine);
 
 /* Plans and compiles `graph` into `program`, which the engine finishes at its end; the
  * caller keeps it in place.  `chunk_rows`: rows of a row-chunked region at a time. */

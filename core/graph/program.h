@@ -29,7 +29,8 @@ enum hn_memory_kind {
 	HN_MEMORY_GRADS,
 	HN_MEMORY_MOMENT1,
 	HN_MEMORY_MOMENT2,
-	HN_MEMORY_WEIGHTS,
+	HN_MEMORY_WEIGHTS, /* of the file, mapped */
+	HN_MEMORY_KEPT,    /* weights in another form than the file's: see model/recode.h */
 	HN_MEMORY_KINDS,
 };
 

@@ -14,6 +14,16 @@
 
 #include "model/checkpoint.h"
 
+struct hn_pool;
+
+/* A form that weights can have in memory; see model/recode.h. */
+struct hn_form {
+	const char *name; /* "nf4", "bf16" */
+	int32_t dtype;    /* of a host type, else NONE */
+	const struct hone_storage_vt *storage;
+	const void *storage_self;
+};
+
 /* A stored tensor that some site uses. */
 struct hn_weight {
 	const struct hn_tensor_info *tensor;   /* NULL: not in the file, initialised (NEW) */
@@ -22,7 +32,8 @@ struct hn_weight {
 	int32_t dtype; /* of a host type, else NONE */
 	uint32_t rank;
 	int64_t dim[HONE_MAX_RANK];
-	const char *name; /* Hugging Face's, with ".weight" or ".bias" */
+	const char *name;           /* Hugging Face's, with ".weight" or ".bias" */
+	const struct hn_form *kept; /* how engines keep it; NULL: as stored */
 };
 
 struct hn_site {
@@ -53,6 +64,8 @@ struct hn_model {
 	struct hn_arena arena;
 	hn_storage_find_fn find_storage;
 	void *find_ctx;
+	struct hn_form kept;  /* [model] storage, unless native */
+	struct hn_pool *pool; /* encodes what is kept so; NULL: the caller's thread */
 };
 
 struct hn_model_request {

@@ -59,7 +59,7 @@ static const struct role roles[] = {
 			MEMBER(hone_backend_vt, wait)}},
 	{HONE_ROLE_OP, sizeof(struct hone_op_vt),
 		{MEMBER(hone_op_vt, infer), MEMBER(hone_op_vt, run)}},
-	{HONE_ROLE_STORAGE, sizeof(struct hone_storage_vt),
+	{HONE_ROLE_STORAGE, offsetof(struct hone_storage_vt, decode_bf16),
 		{MEMBER(hone_storage_vt, id), MEMBER(hone_storage_vt, decode)}},
 };
 

@@ -6,7 +6,9 @@
  * in f32.  So only what an adapter changes costs anything, and whether a tied head still
  * equals the embedding is a question about two graphs, not about numbers.
  *
- * A run that trains in f64 has parameters of that type; they are copied into an f32 engine.
+ * A run that trains in f64 has parameters of that type, and one with [model] storage has weights
+ * in another form than the file's.  Their parameters are copied into an f32 engine with the
+ * file's weights: what is merged into is what the file holds, not what its 4-bit form reads as.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@ copy_engine(struct hn_merger *merger, struct hone_error *err)
 
 	hn_engine_init(&merger->own, from->model, from->params, from->devices, from->n_devices,
 		HONE_DTYPE_F32);
+	hn_engine_use_file(&merger->own);
 	merger->has_own = true;
 	merger->engine = &merger->own;
 	st = hn_engine_allocate(&merger->own, err);
@@ -50,7 +53,9 @@ hn_merger_open(struct hn_merger *merger, const struct hn_adapted *of, struct hon
 			.adapters = of->adapters,
 			.n_adapters = of->n_adapters,
 			.compute = HONE_DTYPE_F32}};
-	return of->engine->stat == HONE_DTYPE_F32 ? HONE_OK : copy_engine(merger, err);
+	return of->engine->stat == HONE_DTYPE_F32 && !of->model->kept.name
+		? HONE_OK
+		: copy_engine(merger, err);
 }
 
 void

@@ -2,14 +2,16 @@
  * bench_step.c - optimizer steps of a whole model, as a share of the machine's own peak.
  *
  *     bench_step MODEL|smollm2 [--full] [--compute bf16|f32] [--rows 2048] [--length 256]
- *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5] [--json]
+ *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5]
+ *                [--storage native|nf4|...] [--json]
  *
  * "smollm2" is a model of SmolLM2-135M's shape with random bf16 weights, made in $TMPDIR.
  * First the multiply-add peak of the same threads is measured.  Then steps of LoRA (all
  * linear layers) or of full fine-tuning run on random tokens; the best and the median are
  * printed with the floating-point operations that the work needs at least (products of
  * frozen weights forward and for the inputs' gradients, of trained ones also for their own,
- * attention with half its scores), so that the share is of what the machine could do.
+ * attention with half its scores), so that the share is of what the machine could do.  The
+ * planned memory is what the process holds before it allocates, and what it then asks for.
  */
 #include <math.h>
 #include <stdio.h>
@@ -22,12 +24,13 @@
 #include "bench_peak.h"
 #include "bench_shape.h"
 #include "run.h"
+#include "train/report.h"
 #include "train/step.h"
 
 extern const struct hone_plugin hone_plugin_v1_reference;
 
 struct bench {
-	const char *model, *compute;
+	const char *model, *compute, *storage;
 	bool is_full, is_json;
 	int64_t rows, length, micro, rank, threads, steps;
 	double supervised;
@@ -66,6 +69,27 @@ has(int argc, char **argv, const char *flag)
 		if (strcmp(argv[i], flag) == 0)
 			return true;
 	return false;
+}
+
+static const char *
+text_of(int argc, char **argv, const char *flag, const char *otherwise)
+{
+	for (int i = 2; i + 1 < argc; i++)
+		if (strcmp(argv[i], flag) == 0)
+			return argv[i + 1];
+	return otherwise;
+}
+
+static double
+memory_planned(const struct hn_engine *engine)
+{
+	uint64_t bytes[HN_MEMORY_KINDS];
+	double sum = hn_memory_now_mb();
+
+	hn_engine_bytes(engine, bytes);
+	for (int kind = 0; kind < HN_MEMORY_KINDS; kind++)
+		sum += (double)bytes[kind] / 1e6;
+	return sum;
 }
 
 /* The weights' share of the floating-point operations of one token. */
@@ -142,22 +166,24 @@ compare(const void *a, const void *b)
 /* `times` sorted, in seconds; `flops` of a step; `peak_mb` in 10^6 bytes. */
 static void
 print_result(const struct bench *b, const double *times, double ready, double flops, double peak,
-	double peak_mb)
+	double planned_mb, double peak_mb)
 {
 	const double median = times[b->steps / 2], share = flops / times[0] / peak;
 
 	if (b->is_json) {
 		(void)printf("{\"best_s\": %.6f, \"median_s\": %.6f, \"ready_s\": %.4f, "
-			     "\"share\": %.4f, \"peak_gflops\": %.1f, \"peak_mb\": %.1f}\n",
-			times[0], median, ready, share, peak / 1e9, peak_mb);
+			     "\"share\": %.4f, \"peak_gflops\": %.1f, \"planned_mb\": %.1f, "
+			     "\"peak_mb\": %.1f}\n",
+			times[0], median, ready, share, peak / 1e9, planned_mb, peak_mb);
 		return;
 	}
 	(void)printf("%s %s %lldx%lld supervised %.0f%%: best %.0f tok/s, median %.0f; "
-		     "bound %.0f tok/s; %.1f%% of the peak of %.0f GFLOP/s; peak memory %.0f MB\n",
+		     "bound %.0f tok/s; %.1f%% of the peak of %.0f GFLOP/s; peak memory %.0f MB, "
+		     "planned %.0f MB\n",
 		b->is_full ? "full" : "lora", b->compute, (long long)(b->rows / b->length),
 		(long long)b->length, b->supervised * 100.0, (double)b->rows / times[0],
 		(double)b->rows / median, (double)b->rows * peak / flops, 100.0 * share, peak / 1e9,
-		peak_mb);
+		peak_mb, planned_mb);
 }
 
 static void
@@ -182,6 +208,7 @@ main(int argc, char **argv)
 	static char text[4096], folder[1024], rank[64];
 	struct bench b = {.model = argc > 1 ? argv[1] : NULL,
 		.compute = has(argc, argv, "f32") ? "f32" : "bf16",
+		.storage = text_of(argc, argv, "--storage", "native"),
 		.is_full = has(argc, argv, "--full"),
 		.is_json = has(argc, argv, "--json"),
 		.rows = (int64_t)number(argc, argv, "--rows", 2048),
@@ -200,7 +227,7 @@ main(int argc, char **argv)
 	const struct hn_adamw adamw = {0.9, 0.999, 1e-8, 0.0};
 	struct hn_build_request request;
 	struct rusage usage;
-	double times[64], peak, flops, start = now(), ready;
+	double times[64], peak, flops, start = now(), ready, planned;
 	int64_t vocabulary = 0;
 
 	if (!b.model || b.steps > 64)
@@ -220,9 +247,9 @@ main(int argc, char **argv)
 	if (!b.is_full)
 		(void)snprintf(rank, sizeof rank, "[lora]\nr = %d\n", (int)b.rank);
 	(void)snprintf(text, sizeof text,
-		"[run]\noutput = .\nadapter = %s\nobjective = sft\nbackend = cpu\n[model]\npath = %s\n"
+		"[run]\noutput = .\nadapter = %s\nobjective = sft\nbackend = cpu\n[model]\npath = %s\nstorage = %s\n"
 		"[data]\ntrain = none\n[train]\nlearning_rate = 1e-4\ncompute = %s\n%s[cpu]\nthreads = %d\n",
-		b.is_full ? "full" : "lora", b.model, b.compute, rank, (int)b.threads);
+		b.is_full ? "full" : "lora", b.model, b.storage, b.compute, rank, (int)b.threads);
 	const struct hn_run_request wanted = {.path = "bench.ini",
 		.text = text,
 		.plugin_dirs = dirs,
@@ -236,18 +263,21 @@ main(int argc, char **argv)
 	request = hn_run_build_request(&run, HN_BUILD_TRAIN);
 	request.capacity = (struct hn_capacity){b.micro, b.micro / b.length, b.length, b.micro, 0};
 	hn_engine_init(&engine, &run.model, &run.params, run.devices, run.n_devices, run.compute);
-	if (hn_step_create(&step, &engine, &request, &adamw, 256, &err) ||
-		hn_engine_allocate(&engine, &err))
+	if (hn_step_create(&step, &engine, &request, &adamw, 256, &err))
+		die(&err);
+	planned = memory_planned(&engine);
+	if (hn_engine_allocate(&engine, &err))
 		die(&err);
 	init_params(&run, &engine, &err);
 	vocabulary = hn_model_site_at(&run.model, "embed.token", -1)->pub.in_features;
 	ready = now() - start;
 	if (!b.is_json)
-		(void)printf("ready after %.3f s, arena %.1f MB, parameters %.1f MB, weights %.1f MB, "
-		     "%u commands, %u on the reference (%s)\n",
+		(void)printf("ready after %.3f s, arena %.1f MB, parameters %.1f MB, weights %.1f MB "
+		     "and %.1f MB as %s, %u commands, %u on the reference (%s)\n",
 		ready, (double)engine.bytes[HN_MEMORY_ARENA] / 1e6,
 		(double)engine.bytes[HN_MEMORY_PARAMS] * 4e-6,
-		(double)engine.bytes[HN_MEMORY_WEIGHTS] / 1e6, step.train.n_commands,
+		(double)engine.bytes[HN_MEMORY_WEIGHTS] / 1e6,
+		(double)engine.bytes[HN_MEMORY_KEPT] / 1e6, b.storage, step.train.n_commands,
 		step.train.n_fallback, step.train.fallback_reason);
 	for (int64_t t = 0; t < b.steps; t++) {
 		const double begin = now();
@@ -273,7 +303,7 @@ main(int argc, char **argv)
 	(void)getrusage(RUSAGE_SELF, &usage);
 	flops = flops_per_token(&run, &b) * (double)b.rows;
 	peak = bench_peak_flops(run.services.pool, strcmp(b.compute, "bf16") == 0, the_clock);
-	print_result(&b, times, ready, flops, peak, (double)usage.ru_maxrss * 1024e-6);
+	print_result(&b, times, ready, flops, peak, planned, (double)usage.ru_maxrss * 1024e-6);
 	hn_engine_fini(&engine);
 	hn_run_close(&run);
 	return 0;

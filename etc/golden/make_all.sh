@@ -10,7 +10,7 @@
 set -eu
 cd "$(dirname "$0")"
 python=${1:-python3}
-for script in tiny_models tiny_logits tiny_gguf tiny_training optimizer peft_sites ia3 ops sampling generate chat_tokens; do
+for script in tiny_models tiny_logits tiny_gguf tiny_training nf4 optimizer peft_sites ia3 ops sampling generate chat_tokens; do
 	echo "$script"
 	"$python" $script.py
 done

@@ -20,12 +20,12 @@ extern const struct hone_plugin hone_plugin_v1_reference;
 enum { WARM_STEPS = 1, STEPS = 10 };
 
 static void
-check_steps(const char *compute)
+check_steps(const char *compute, const char *storage)
 {
 	const struct hone_plugin *const builtins[] = {&hone_plugin_v1_reference};
 	const char *const dirs[] = {HONE_BINARY_DIR "/lib/hone"};
-	char set[64];
-	const char *const sets[] = {set};
+	char set[64], kept[64];
+	const char *const sets[] = {set, kept};
 	const struct hn_session_want want = {.trains = true};
 	struct hone_error err = {0};
 	struct hn_log log = {.is_quiet = true};
@@ -38,11 +38,12 @@ check_steps(const char *compute)
 
 	place_open(&place);
 	(void)snprintf(set, sizeof set, "train.compute=%s", compute);
+	(void)snprintf(kept, sizeof kept, "model.storage=%s", storage);
 	{
 		char *path = place_path(&place, "run.ini");
 		const struct hn_run_request request = {.path = path,
 			.sets = sets,
-			.n_sets = 1,
+			.n_sets = 2,
 			.plugin_dirs = dirs,
 			.n_plugin_dirs = 1,
 			.builtins = builtins,
@@ -78,14 +79,23 @@ static void
 test_no_allocation_in_f32_steps(void **state)
 {
 	(void)state;
-	check_steps("f32");
+	check_steps("f32", "native");
 }
 
 static void
 test_no_allocation_in_bf16_steps(void **state)
 {
 	(void)state;
-	check_steps("bf16");
+	check_steps("bf16", "native");
+}
+
+/* Weights that are decoded in every product are decoded in memory that is there. */
+static void
+test_no_allocation_in_steps_on_nf4(void **state)
+{
+	(void)state;
+	check_steps("bf16", "nf4");
+	check_steps("f32", "nf4");
 }
 
 int
@@ -94,6 +104,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_allocation_in_f32_steps),
 		cmocka_unit_test(test_no_allocation_in_bf16_steps),
+		cmocka_unit_test(test_no_allocation_in_steps_on_nf4),
 	};
 
 	return cmocka_run_group_tests_name("no_allocation", tests, NULL, NULL);

@@ -5,6 +5,7 @@
  * instead of per step, clipping or bias correction or weight decay in the wrong place, a
  * schedule that is off by one step, parameters that do not move; A1 and C13 (with decay, norms
  * and biases are left out as transformers leaves them out) of the catalogue of silent bugs.
+ * QLoRA: PyTorch trains on the weights that bitsandbytes reads back from its NF4, hone on its own.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 
 #include "bench_model.h"
 #include "golden_file.h"
+#include "model/recode.h"
+#include "model/safetensors.h"
 #include "support.h"
 #include "train/schedule.h"
 #include "train_run.h"
@@ -23,7 +26,8 @@ struct run {
 	int64_t batch, micro, steps, warmup;
 	double rate, clip, decay;
 	bool is_full;
-	double tolerance; /* relative, of the loss at every step */
+	double tolerance;    /* relative, of the loss at every step */
+	const char *storage; /* of linear weights; NULL: as stored */
 };
 
 struct rows {
@@ -141,6 +145,8 @@ follow(const struct run *run)
 	rows.segments = (const void *)need_tensor(&rows.file, "segments")->bytes;
 	golden_open(&curves, run->curves);
 	bench_open(&bench, run->model, run->backend);
+	if (hn_model_keep(&bench.model, run->storage, bench.pool, &err))
+		fail_msg("%s", err.text);
 	lora.target_modules = bench_sites(&bench, "all-linear");
 	if (run->is_full)
 		bench_adapter(&bench, "weights", "full", "full", NULL);
@@ -187,8 +193,9 @@ follow(const struct run *run)
 		if (!(fabs(loss - want) / want <= run->tolerance))
 			fail_msg("step %d: loss %.9g, PyTorch has %.9g", (int)t, loss, want);
 	}
-	print_message("%-6s %-9s %-8s %-4s loss %.2e norm %.2e\n", run->is_full ? "full" : "lora",
-		run->backend, run->which, precision, worst, worst_norm);
+	print_message("%-6s %-9s %-8s %-4s %-4s loss %.2e norm %.2e\n",
+		run->is_full ? "full" : "lora", run->backend, run->which, precision,
+		run->storage ? run->storage : "", worst, worst_norm);
 	/* The norm follows the loss more loosely: it sums what rounding does everywhere. */
 	assert_true(worst_norm <= run->tolerance * 50.0);
 	bench_close(&bench);
@@ -199,6 +206,7 @@ follow(const struct run *run)
 
 #define LORA   "golden/training/lora-curves.safetensors"
 #define FULL   "golden/training/full-curves.safetensors"
+#define QLORA  "golden/nf4/curves.safetensors"
 #define FOLDER "golden/models/tiny-llama"
 #define GGUF   "golden/gguf/tiny-llama-f32.gguf"
 
@@ -207,31 +215,44 @@ follow(const struct run *run)
  * differs by 1.2e-2. */
 static const struct run runs[] = {
 	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false,
-		2e-6},
+		2e-6, NULL},
 	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 1, 50, 5, 5e-3, 1.0, 0.0, false,
-		2e-6},
-	{GGUF, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 2, 50, 5, 5e-3, 1.0, 0.0, false,
-		2e-6},
+		2e-6, NULL},
+	{GGUF, LORA, "plain", "reference", HONE_DTYPE_F64, 4, 2, 50, 5, 5e-3, 1.0, 0.0, false, 2e-6,
+		NULL},
 	{FOLDER, LORA, "accum2", "reference", HONE_DTYPE_F64, 8, 4, 50, 5, 5e-3, 1.7, 0.0, false,
-		2e-6},
+		2e-6, NULL},
 	{FOLDER, FULL, "plain", "reference", HONE_DTYPE_F64, 4, 4, 20, 2, 2e-3, 1.0, 0.0, true,
-		2e-6},
+		2e-6, NULL},
 	{FOLDER, FULL, "decay", "reference", HONE_DTYPE_F64, 4, 2, 20, 2, 2e-3, 5.0, 0.1, true,
-		2e-6},
+		2e-6, NULL},
 	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_F32, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false,
-		2e-5},
+		2e-5, NULL},
 	{FOLDER, LORA, "plain", "reference", HONE_DTYPE_BF16, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false,
-		2e-2},
+		2e-2, NULL},
+	{FOLDER, QLORA, "plain", "reference", HONE_DTYPE_F64, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false,
+		2e-6, "nf4"},
 };
 
 static const struct run runs_cpu[] = {
-	{FOLDER, LORA, "plain", "cpu", HONE_DTYPE_F32, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-5},
-	{GGUF, LORA, "plain", "cpu", HONE_DTYPE_F32, 4, 2, 50, 5, 5e-3, 1.0, 0.0, false, 2e-5},
-	{FOLDER, LORA, "accum2", "cpu", HONE_DTYPE_F32, 8, 4, 50, 5, 5e-3, 1.7, 0.0, false, 2e-5},
-	{FOLDER, LORA, "plain", "cpu", HONE_DTYPE_BF16, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-2},
-	{FOLDER, LORA, "accum2", "cpu", HONE_DTYPE_BF16, 8, 4, 50, 5, 5e-3, 1.7, 0.0, false, 2e-2},
-	{FOLDER, FULL, "plain", "cpu", HONE_DTYPE_F32, 4, 4, 20, 2, 2e-3, 1.0, 0.0, true, 2e-5},
-	{FOLDER, FULL, "decay", "cpu", HONE_DTYPE_F32, 4, 2, 20, 2, 2e-3, 5.0, 0.1, true, 2e-5},
+	{FOLDER, LORA, "plain", "cpu", HONE_DTYPE_F32, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-5,
+		NULL},
+	{GGUF, LORA, "plain", "cpu", HONE_DTYPE_F32, 4, 2, 50, 5, 5e-3, 1.0, 0.0, false, 2e-5,
+		NULL},
+	{FOLDER, LORA, "accum2", "cpu", HONE_DTYPE_F32, 8, 4, 50, 5, 5e-3, 1.7, 0.0, false, 2e-5,
+		NULL},
+	{FOLDER, LORA, "plain", "cpu", HONE_DTYPE_BF16, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-2,
+		NULL},
+	{FOLDER, LORA, "accum2", "cpu", HONE_DTYPE_BF16, 8, 4, 50, 5, 5e-3, 1.7, 0.0, false, 2e-2,
+		NULL},
+	{FOLDER, QLORA, "plain", "cpu", HONE_DTYPE_F32, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-5,
+		"nf4"},
+	{FOLDER, QLORA, "plain", "cpu", HONE_DTYPE_BF16, 4, 4, 50, 5, 5e-3, 1.0, 0.0, false, 2e-2,
+		"nf4"},
+	{FOLDER, FULL, "plain", "cpu", HONE_DTYPE_F32, 4, 4, 20, 2, 2e-3, 1.0, 0.0, true, 2e-5,
+		NULL},
+	{FOLDER, FULL, "decay", "cpu", HONE_DTYPE_F32, 4, 2, 20, 2, 2e-3, 5.0, 0.1, true, 2e-5,
+		NULL},
 };
 
 static void

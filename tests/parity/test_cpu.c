@@ -118,6 +118,62 @@ static const struct hone_storage_vt stored = {.struct_size = sizeof stored,
 	.n_parts = 1,
 	.decode = stored_decode};
 
+/* The plugin nf4 as it is built, and a weight in it. */
+enum { NF4_PARTS = 3 };
+
+struct nf4_weight {
+	const struct hone_storage_vt *vt;
+	void *self;
+	uint8_t *bytes;
+	int64_t n_bytes;
+	uint64_t begin[NF4_PARTS];
+};
+
+static struct nf4_weight
+nf4_make(int64_t n)
+{
+	const struct hone_plugin *plugin =
+		dlsym(dlopen(HONE_BINARY_DIR "/lib/hone/nf4.so", RTLD_NOW | RTLD_LOCAL),
+			"hone_plugin_v1");
+	struct nf4_weight w = {.vt = plugin->factories[0]->vt};
+	float *values = malloc((size_t)n * sizeof *values);
+	void *parts[NF4_PARTS + 1];
+	struct hone_error err = {0};
+
+	assert_int_equal(plugin->factories[0]->create(NULL, NULL, NULL, &w.self, &err), HONE_OK);
+	for (uint32_t i = 0; i < NF4_PARTS; i++) {
+		w.begin[i] = (uint64_t)w.n_bytes;
+		w.n_bytes += (int64_t)(w.vt->part_bytes(w.self, i, n) + 63) / 64 * 64;
+	}
+	w.bytes = calloc((size_t)w.n_bytes, 1);
+	parts[NF4_PARTS] = malloc(w.vt->work_bytes(w.self, n));
+	assert_true(values && w.bytes && parts[NF4_PARTS]);
+	for (uint32_t i = 0; i < NF4_PARTS; i++)
+		parts[i] = w.bytes + w.begin[i];
+	for (int64_t i = 0; i < n; i++)
+		values[i] = (float)((i * 2654435761 >> 9) % 2001 - 1000) / 700.0f;
+	w.vt->encode(w.self, values, 0, n, parts);
+	w.vt->finish(w.self, n, parts);
+	free(parts[NF4_PARTS]);
+	free(values);
+	return w;
+}
+
+/* The weight's elements as operand 1 of a product. */
+static struct ops_case
+with_nf4(struct ops_case c, int64_t n)
+{
+	const struct nf4_weight w = nf4_make(n);
+
+	c.in[1].storage = w.vt;
+	c.in[1].storage_self = w.self;
+	c.in[1].bytes = w.bytes; /* for the life of the process */
+	c.in[1].n_bytes = w.n_bytes;
+	c.in[1].n_parts = NF4_PARTS;
+	memcpy(c.in[1].part_begin, w.begin, sizeof w.begin);
+	return c;
+}
+
 #define STORED_MAX (4200 * 520)
 static uint8_t stored_bytes[STORED_MAX];
 
@@ -219,7 +275,7 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 26
+#define N_LARGE 31
 
 /* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
  * two halves; key rows that two segments read; prefix, window and softcap over blocks. */
@@ -252,6 +308,12 @@ large_cases(struct ops_case c[N_LARGE])
 	c[n++] = product_case("nt stored", HONE_MATMUL_NT, 9, 4200, 512, true);
 	c[n++] = product_case("nn stored", HONE_MATMUL_NN, 9, 4200, 512, true);
 	c[n++] = product_case("nt stored odd", HONE_MATMUL_NT, 20, 64, 33, true);
+	c[n++] = with_nf4(product_case("nt nf4", HONE_MATMUL_NT, 70, 520, 576, false), 520 * 576);
+	c[n++] = with_nf4(product_case("nn nf4", HONE_MATMUL_NN, 70, 520, 576, false), 520 * 576);
+	c[n++] = with_nf4(product_case("nt nf4 odd", HONE_MATMUL_NT, 20, 65, 33, false), 65 * 33);
+	c[n++] = with_nf4(product_case("nn nf4 odd", HONE_MATMUL_NN, 20, 65, 33, false), 65 * 33);
+	c[n++] = with_nf4(
+		product_case("nt nf4 groups", HONE_MATMUL_NT, 5, 4200, 512, false), 4200 * 512);
 	attention_cases(&c[n], "attention in halves", &causal, 300, 2100, 0, long_q, long_kv, 1);
 	n += 2;
 	attention_cases(
@@ -401,7 +463,7 @@ compare_paths(const struct test_host *h, const struct ops_device *reference,
 }
 
 /* A second block of rows, columns, depth, keys or queries that is taken from the wrong place;
- * a stored weight whose second group is. */
+ * a stored weight whose second group is; parts of one that are taken for each other. */
 static void
 test_cpu_large_shapes_agree_with_reference(void **state)
 {

@@ -87,7 +87,7 @@ test_host_options_defaults_are_the_fields(void **state)
 	assert_string_equal(host.run.backend, "cpu");
 	assert_int_equal(host.run.seed, 42);
 	assert_null(host.run.preset);
-	assert_null(host.model.storage);
+	assert_string_equal(host.model.storage, "native");
 	assert_int_equal(host.model.init, HN_MODEL_INIT_PRETRAINED);
 	assert_int_equal(host.data.max_length, 1024);
 	assert_true(host.data.shuffle && !host.data.strict && host.data.validation_split == 0);

@@ -46,8 +46,9 @@ struct hone_storage_vt {
 	uint32_t flags;       /* enum hone_storage_flags */
 	const char *id;
 	uint32_t block_elems; /* elements of a block */
-	uint32_t block_bytes; /* its bytes in part 0; part 0 has n_elems / block_elems of them */
-	uint32_t n_parts;     /* 1 = one stored tensor */
+	uint32_t
+		block_bytes; /* its bytes in part 0, which has n_elems / block_elems of them (up) */
+	uint32_t n_parts;    /* 1 = one stored tensor */
 	uint32_t pad;
 	const char *const *part_names; /* n_parts of them, the first ""; NULL when n_parts is 1 */
 
@@ -63,13 +64,27 @@ struct hone_storage_vt {
 		const void *self, const void *const *parts, int64_t first, int64_t n, float *dst);
 
 	/* Writes the blocks of elements [first, first + n) from src, which holds n finite
-	 * values.  Same rules.  Optional: absent = the format is only read.  [any thread] */
+	 * values.  Same rules.  Optional: absent = the format is only read.  With work_bytes,
+	 * parts[n_parts] is the work memory.  [any thread] */
 	void (*encode)(
 		const void *self, const float *src, int64_t first, int64_t n, void *const *parts);
 
 	/* Bytes of part `part` for a weight of n_elems.  Optional for formats of one part.
 	 * [any thread, pure] */
 	uint64_t (*part_bytes)(const void *self, uint32_t part, int64_t n_elems);
+
+	/* As decode, but to bf16, rounded to nearest, ties to even: the same bits as decode
+	 * and hone_bf16_from_f32.  Optional: absent = the caller converts.
+	 * [any thread, pure] */
+	void (*decode_bf16)(const void *self, const void *const *parts, int64_t first, int64_t n,
+		uint16_t *dst);
+
+	/* For formats with parts that depend on the whole weight, such as scales of scales:
+	 * bytes of memory that `encode` keeps what it finds in, and what turns that into the
+	 * remaining parts, once, when every block is encoded.  The result must not depend on the
+	 * order in which blocks were.  Optional, both or none.  [any thread, pure] */
+	uint64_t (*work_bytes)(const void *self, int64_t n_elems);
+	void (*finish)(const void *self, int64_t n_elems, void *const *parts);
 };
 
 #ifdef __cplusplus
