@@ -143,7 +143,7 @@ test_resume_with_other_options_data_or_model_is_refused(void **state)
 	check_refused(&place, "--set model.path=other", "path", "tiny-llama", "other");
 	/* The same name with other content. */
 	place_write_sums(&place, "train.jsonl", 3, 40);
-	check_refused(&place, "", "data.train", "was", "is");
+	check_refused(&place, "", "[data] train", "had 40 rows in", "and has 40 rows in");
 	place_write_sums(&place, "train.jsonl", 1, 40);
 	(void)place_run(&place, "train", "", 0);
 	place_assert_same_result(&place, "whole", "run");

@@ -38,6 +38,16 @@ remove_folder(const struct place *place, const char *name)
 	free(path);
 }
 
+static bool
+says(const struct place *place, const char *words)
+{
+	char *text = place_read(place, "stderr");
+	const bool is_there = strstr(text, words) != NULL;
+
+	free(text);
+	return is_there;
+}
+
 /* The folder is put out of the way in one move, as a person's rm would in many. */
 static void
 test_stopped_run_without_its_folder_is_8(void **state)
@@ -50,7 +60,7 @@ test_stopped_run_without_its_folder_is_8(void **state)
 	(void)state;
 	place_open(&place);
 	pid = place_start(&place, "train", "run.ini", LONG " --set checkpoint.save_steps=1000000");
-	for (int i = 0; i < 20000 && !strstr(place_read(&place, "stderr"), "step 3/"); i++)
+	for (int i = 0; i < 20000 && !says(&place, "step 3/"); i++)
 		place_sleep(1e-3);
 	from = place_path(&place, "run");
 	to = place_path(&place, "moved");
