@@ -7,8 +7,10 @@
  * that depends on time zone or language.
  */
 #include <grp.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,10 +24,26 @@
 
 #define MODEL HONE_TEST_DATA "/golden/models/tiny-llama"
 
-/* Runs a program in the folder with the rights of nobody; without being root, with ours.  Its
- * streams are opened before. */
+/* Root's rights cut down before a program is started; other users keep theirs. */
+enum rights {
+	AS_NOBODY,    /* another user: nothing in root's home can be started so */
+	WITHOUT_KEYS, /* root, whom permissions bind like everybody */
+};
+
+static int
+cut_rights(enum rights rights)
+{
+	if (geteuid() != 0)
+		return 0;
+	if (rights == AS_NOBODY)
+		return setgroups(0, NULL) || setgid(65534) || setuid(65534);
+	return prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) ||
+		prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH, 0, 0, 0);
+}
+
+/* Runs a program in the folder.  Its streams are opened before. */
 static void
-run_as_nobody(struct cli *cli, const char *const *words)
+run_with(enum rights rights, struct cli *cli, const char *const *words)
 {
 	int status;
 	pid_t child;
@@ -36,8 +54,7 @@ run_as_nobody(struct cli *cli, const char *const *words)
 	assert_true(child >= 0);
 	if (!child) {
 		if (chdir(cli->folder) || !freopen("stdout", "w", stdout) ||
-			!freopen("stderr", "w", stderr) ||
-			(geteuid() == 0 && (setgroups(0, NULL) || setgid(65534) || setuid(65534))))
+			!freopen("stderr", "w", stderr) || cut_rights(rights))
 			_exit(126);
 		(void)execv(words[0], (char *const *)(uintptr_t)words);
 		_exit(127);
@@ -76,7 +93,7 @@ test_environment_91_set_user_id_reads_no_plugin_path(void **state)
 
 		assert_int_equal(chmod(hone, is_set ? 04755 : 0755), 0);
 		assert_int_equal(setenv("HONE_PLUGIN_PATH", "/nowhere/at/all", 1), 0);
-		run_as_nobody(&cli, words);
+		run_with(AS_NOBODY, &cli, words);
 		assert_int_equal(unsetenv("HONE_PLUGIN_PATH"), 0);
 		assert_int_equal(cli.code, 0);
 		assert_int_equal(strstr(cli.out, "/nowhere/at/all") == NULL, is_set);
@@ -140,12 +157,12 @@ test_environment_92_folder_without_rights_is_named(void **state)
 	cli_open(&cli, NULL);
 	folder = hn_path_join(cli.folder, "locked");
 	assert_int_equal(mkdir(folder, 0600), 0);
-	assert_int_equal(chmod(cli.folder, geteuid() == 0 ? 0755 : 0500), 0);
-	run_as_nobody(&cli, train);
+	assert_int_equal(chmod(cli.folder, 0500), 0);
+	run_with(WITHOUT_KEYS, &cli, train);
 	cli_expect(&cli, 8, "/out", "Permission denied; check its permissions", NULL);
-	run_as_nobody(&cli, check);
+	run_with(WITHOUT_KEYS, &cli, check);
 	cli_expect(&cli, 4, "locked/a.jsonl", "Permission denied; check its permissions", NULL);
-	run_as_nobody(&cli, model);
+	run_with(WITHOUT_KEYS, &cli, model);
 	cli_expect(&cli, 5, "locked/m", "Permission denied; check its permissions", NULL);
 	assert_int_equal(chmod(cli.folder, 0700), 0);
 	free(folder);
