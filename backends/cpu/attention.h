@@ -1,18 +1,18 @@
 /*
  * attention.h - what the two directions of attention share.
  *
- * A segment's keys are walked in blocks of at most ATTENTION_KEYS rows, first those of the
- * prefix, then its own; a block never holds both, so what a query sees of a block is one
- * range.  Queries are walked in blocks of ATTENTION_ROWS positions, head by head, in tiles
- * of rows.  Scores exist only as a tile (forward) or a block (backward).
+ * A segment's keys are walked in blocks, first those of the prefix, then its own; a block
+ * never holds both, so what a query sees of a block is one range.  The queries of all heads
+ * of one key head are the columns of a segment: column e is position e / group, head
+ * e % group.  Columns are taken in strips (leaf_attention.h).  Scores exist only as a strip
+ * against a block (forward) or a tile of it (backward).
  */
 #ifndef HN_CPU_ATTENTION_H
 #define HN_CPU_ATTENTION_H
 
 #include "cpu.h"
 
-#define ATTENTION_KEYS 128 /* of a block; at most what leaf_attention.h allows */
-#define ATTENTION_ROWS 96  /* query positions of a block: even, whole tiles on all paths */
+#define ATTENTION_STRIP 48 /* columns of a strip at most: HN_PANELS widest registers */
 
 struct attention {
 	const struct cpu_call *call;
@@ -22,8 +22,10 @@ struct attention {
 	const int32_t *q_offsets, *kv_ranges;
 	int64_t S, H, G, K, group; /* segments; heads; key heads; width; H / G */
 	int64_t P;                 /* prefix rows */
-	int64_t wide;              /* K in whole registers: row of an f32 accumulator */
+	int64_t wide;              /* K in whole registers */
 	int64_t words;             /* 32-bit words of K in the compute type */
+	int64_t strip;             /* columns of a strip */
+	int64_t keys;              /* of a block at most */
 	int32_t bf16, pad;
 };
 
@@ -39,39 +41,40 @@ struct key_block {
 	int32_t prefix;
 };
 
-void attention_open(struct attention *a, const struct cpu_call *call, uint32_t q, uint32_t offsets);
+void attention_open(struct attention *a, const struct cpu_call *call, uint32_t q, uint32_t offsets,
+	int64_t keys);
 struct segment attention_segment(const struct attention *a, int64_t s);
 
 /* Block i of the keys of a segment, counted through the prefix; blocks, prefix included. */
 int64_t attention_blocks(const struct attention *a, const struct segment *s);
 struct key_block attention_block(const struct attention *a, const struct segment *s, int64_t i);
 
-/* What queries i .. i + m see of a block: [low, high) for each, and the most of any; 0 when
- * none sees anything. */
-int64_t attention_visible(const struct attention *a, const struct segment *s,
-	const struct key_block *b, int64_t i, int64_t m, int32_t *low, int32_t *high);
+/* What columns [e, end) see of a block. */
+enum attention_sight { ATTENTION_NONE, ATTENTION_SOME, ATTENTION_ALL };
+enum attention_sight attention_sees(const struct attention *a, const struct segment *s,
+	const struct key_block *b, int64_t e, int64_t end);
 
-/* Packs n rows of head `head` of x: along the head (for q k^T), or along the rows. */
-void attention_pack(const struct attention *a, float *out, const struct cpu_mat *x, int64_t row,
-	int64_t n, int64_t head, int along_rows);
+/* For SOME: the keys [low, high) of the block that each column of the strip from e sees. */
+void attention_ranges(const struct attention *a, const struct segment *s, const struct key_block *b,
+	int64_t e, int64_t end, int32_t *low, int32_t *high);
 
-/* c [m, n] (+)= a b; m at most a tile.  b's panels were packed for n_packed columns (which
- * decides their widths) and are `packed` steps deep; less of both may be used. */
-struct attention_product {
-	int64_t m, n, n_packed, steps, packed;
-	int64_t skip; /* steps of b left out at the front; a begins behind them */
-	const void *a;
-	int64_t lda; /* words */
-	int32_t k_order, add;
-	const float *b;
-	float *c;
-	int64_t ldc;
-};
-void attention_multiply(const struct attention *a, const struct attention_product *p);
+/* The rows of x behind the columns [e, end) of a strip; NULL for the rest of it. */
+void attention_rows(const struct attention *a, const struct segment *s, const struct cpu_mat *x,
+	int64_t g, int64_t e, int64_t end, uint8_t *row[ATTENTION_STRIP]);
 
-/* m rows of head `head` of x for a tile: in place where that is possible, else a copy. */
-const void *attention_rows(const struct attention *a, const struct cpu_mat *x, int64_t row,
-	int64_t m, int64_t head, float *copy, int64_t *lda);
+/* The f32 of x [rows, heads] for the same columns; those not in use are 0. */
+void attention_gather(const struct attention *a, const struct segment *s, const struct cpu_mat *x,
+	int64_t g, int64_t e, int64_t end, float *out);
+
+/* The keys of a block, head g: in place where that is possible, else copied. `copy` holds
+ * attention_copy_floats(a). */
+struct hn_rows attention_keys(const struct attention *a, const struct cpu_mat *x,
+	const struct key_block *b, int64_t g, float *copy);
+int64_t attention_copy_floats(const struct attention *a);
+
+/* The keys of a block by tiles of depth; out holds keys x wide floats. */
+void attention_depths(const struct attention *a, const struct cpu_mat *x, const struct key_block *b,
+	int64_t g, float *out);
 
 /* n floats of a worker's scratch, whole cache lines; memory NULL only counts. */
 static inline float *

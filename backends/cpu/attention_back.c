@@ -1,14 +1,16 @@
 /*
- * attention_back.c - ATTENTION_BACK: scores are formed again, block by block.
+ * attention_back.c - ATTENTION_BACK: scores are formed again, tile by tile.
  *
  *     p = e^(s - lse)    dv += p^T do    dp = do v^T    ds = p (dp - delta) slope scale
  *     dq += ds k         dk += ds^T q    delta = sum of do o          (five products)
  *
  * A piece is one segment and one key head with the query heads it serves, or half of the keys
  * of a long segment.  It walks blocks of keys; for each the gradients of keys and values stay
- * in f32 scratch while all queries that see it pass; the gradients of the queries gather in
- * f32 scratch over the blocks.  Nothing is shared between pieces that run at once: halves
- * write apart and are added in order, and so are the prefix's gradients over segments.
+ * in f32 scratch while all queries that see it pass, some strips of columns at a time: strips
+ * form p and ds [keys, columns] and dq, and then the keys take their share of all of them.
+ * The gradients of the queries gather in f32 scratch over the blocks.  Nothing is shared
+ * between pieces that run at once: halves write apart and are added in order, and so are the
+ * prefix's gradients over segments.
  *
  * Flops 10 T U K a head (half when causal).  Twin: reference's attention.c.
  */
@@ -17,11 +19,13 @@
 
 #include "attention.h"
 
-#define HALVES_FROM 2048 /* keys from which a segment is two pieces a key head */
+#define BACK_KEYS   256  /* of a block */
+#define BACK_STRIPS 2    /* between two turns of the keys */
+#define HALVES_FROM 1024 /* keys from which a segment is two pieces a key head */
 
 struct work {
 	int32_t s, half, halves, pad;
-	int64_t dq; /* halves = 2: first float of this half's rows in the shared scratch */
+	int64_t dq; /* halves = 2: first float of this half's columns in the shared scratch */
 };
 
 struct backward {
@@ -36,220 +40,156 @@ struct backward {
 
 /* A worker's scratch. */
 struct space {
-	float *kt, *vt, *kn;    /* packed: k and v along the head, k along the rows */
-	float *q, *dout;        /* packed along the rows, a block of queries */
-	float *scores, *dp;     /* a tile */
-	float *p_k, *ds_k, *ds; /* see hn_softmax_back */
-	float *copy;
-	float *dk, *dv;     /* [KEYS, wide] */
-	float *dq;          /* [group, T_max, wide] */
-	float *lse, *delta; /* [group, T_max] */
+	float *k_copy, *v_copy, *k_t; /* of a block of keys */
+	float *dk, *dv;               /* [keys, wide] */
+	float *q, *dout;              /* [words][strip], of one strip */
+	float *q_steps, *dout_steps;  /* [strips][strip in steps][wide] */
+	float *p, *ds, *ds_t;         /* see hn_strip */
+	float *dq;                    /* [strips of the segment][wide][strip] */
+	float *lse, *delta;           /* [columns of the segment] */
 	uint64_t bytes;
 };
+
+/* Floats of dq of a segment and a key head. */
+static int64_t
+dq_floats(const struct attention *a, int64_t T)
+{
+	return cpu_round_up(T * a->group, a->strip) * a->wide;
+}
 
 static void
 space_open(const struct backward *f, struct space *x, uint8_t *memory)
 {
 	const struct attention *a = &f->a;
-	const int64_t padded = cpu_round_up(a->K, 2 * a->k->lanes);
-	const int64_t keys = ATTENTION_KEYS * padded, rows = ATTENTION_ROWS * padded;
-	const int64_t block = ATTENTION_ROWS * ATTENTION_KEYS;
+	const int64_t some = BACK_STRIPS * a->strip, keys = a->keys;
 	float *const m = (float *)(void *)memory;
 	int64_t at = 0;
 
-	x->kt = attention_take(m, &at, keys);
-	x->vt = attention_take(m, &at, keys);
-	x->kn = attention_take(m, &at, keys);
-	x->q = attention_take(m, &at, rows);
-	x->dout = attention_take(m, &at, rows);
-	x->scores = attention_take(m, &at, a->k->tile_rows * ATTENTION_KEYS);
-	x->dp = attention_take(m, &at, a->k->tile_rows * ATTENTION_KEYS);
-	x->p_k = attention_take(m, &at, block);
-	x->ds_k = attention_take(m, &at, block);
-	x->ds = attention_take(m, &at, block);
-	x->copy = attention_take(m, &at, a->k->tile_rows * padded);
-	x->dk = attention_take(m, &at, ATTENTION_KEYS * a->wide);
-	x->dv = attention_take(m, &at, ATTENTION_KEYS * a->wide);
-	x->dq = attention_take(m, &at, a->group * f->T_max * a->wide);
-	x->lse = attention_take(m, &at, a->group * f->T_max);
-	x->delta = attention_take(m, &at, a->group * f->T_max);
+	x->k_copy = attention_take(m, &at, attention_copy_floats(a));
+	x->v_copy = attention_take(m, &at, attention_copy_floats(a));
+	x->k_t = attention_take(m, &at, keys * a->wide);
+	x->dk = attention_take(m, &at, keys * a->wide);
+	x->dv = attention_take(m, &at, keys * a->wide);
+	x->q = attention_take(m, &at, a->words * a->strip);
+	x->dout = attention_take(m, &at, a->words * a->strip);
+	x->q_steps = attention_take(m, &at, some * a->wide);
+	x->dout_steps = attention_take(m, &at, some * a->wide);
+	x->p = attention_take(m, &at, keys * some);
+	x->ds = attention_take(m, &at, keys * some);
+	x->ds_t = attention_take(m, &at, keys / 2 * a->strip);
+	x->dq = attention_take(m, &at, dq_floats(a, f->T_max));
+	x->lse = attention_take(m, &at, cpu_round_up(f->T_max * a->group, a->strip));
+	x->delta = attention_take(m, &at, cpu_round_up(f->T_max * a->group, a->strip));
 	x->bytes = (uint64_t)at * 4;
 }
 
-/* lse and delta of all queries of the group, side by side. */
+/* lse and delta of all columns. */
 static void
-gather_rows(const struct backward *f, const struct segment *s, const struct space *x, int64_t g)
+gather_columns(const struct backward *f, const struct segment *s, const struct space *x, int64_t g)
 {
 	const struct attention *a = &f->a;
-	float left[CPU_HEAD_DIM_MAX], right[CPU_HEAD_DIM_MAX];
+	const int64_t end = s->T * a->group;
+	uint8_t *row[ATTENTION_STRIP], *other[ATTENTION_STRIP];
 
-	for (int64_t h = 0; h < a->group; h++) {
-		for (int64_t i = 0; i < s->T; i++) {
-			const int64_t row = s->q0 + i, head = g * a->group + h;
-			const int64_t at = row * a->q.cols + head * a->K;
+	for (int64_t e = 0; e < end; e += a->strip) {
+		const struct hn_columns dots = {.dtype = f->dout.dtype,
+			.other_dtype = f->o.dtype,
+			.k = a->K,
+			.row = row,
+			.other = other,
+			.out = x->delta + e};
 
-			x->lse[h * s->T + i] =
-				*(const float *)(const void *)cpu_at(&f->lse, row * a->H + head);
-			x->delta[h * s->T + i] =
-				(float)a->k->dot(cpu_read(a->k, &f->dout, at, a->K, left),
-					cpu_read(a->k, &f->o, at, a->K, right), a->K);
-		}
+		attention_gather(a, s, &f->lse, g, e, end, x->lse + e);
+		attention_rows(a, s, &f->dout, g, e, end, row);
+		attention_rows(a, s, &f->o, g, e, end, other);
+		a->k->dot_columns(&dots);
 	}
 }
 
-/* Columns [from, n) of m rows of p and ds in K order become 0: keys the rows do not see. */
+/* The strip from column e, number i of its turn, against a block: p, ds and dq. */
 static void
-clear_unseen(const struct attention *a, const struct hn_softmax_back *b, int64_t from, int64_t n)
-{
-	const int64_t steps = a->bf16 ? (b->m + 1) / 2 : b->m;
-
-	for (int64_t k = 0; k < steps && from < n; k++) {
-		memset(b->p_k + k * b->ldk + from, 0, (size_t)(n - from) * 4);
-		memset(b->ds_k + k * b->ldk + from, 0, (size_t)(n - from) * 4);
-	}
-}
-
-/* dq of a tile += ds k over the first n keys of a block. */
-static void
-tile_queries(const struct attention *a, const struct key_block *b, const struct space *x,
-	const struct hn_softmax_back *back, int64_t n, float *dq)
-{
-	const struct attention_product product = {.m = back->m,
-		.n = a->K,
-		.n_packed = a->K,
-		.steps = a->bf16 ? (n + 1) / 2 : n,
-		.packed = a->bf16 ? (b->n + 1) / 2 : b->n,
-		.a = a->bf16 ? back->ds : back->ds_k,
-		.lda = a->bf16 ? ATTENTION_KEYS / 2 : ATTENTION_KEYS,
-		.add = 1,
-		.b = x->kn,
-		.c = dq,
-		.ldc = a->wide};
-
-	attention_multiply(a, &product);
-}
-
-/* Scores, dp, p, ds and dq of the tiles of queries [i, end) against n keys of a block.  A
- * tile takes only the keys that one of its rows sees. */
-static void
-block_scores(const struct backward *f, const struct segment *s, const struct key_block *b,
-	const struct space *x, float *dq, int64_t g, int64_t h, int64_t i, int64_t end, int64_t n)
+one_strip(const struct backward *f, const struct segment *s, const struct key_block *b,
+	const struct space *x, struct hn_strip *strip, int64_t g, int64_t e, int64_t i)
 {
 	const struct attention *a = &f->a;
-	const int64_t head = g * a->group + h, tile = a->k->tile_rows, lanes = a->k->lanes;
-	int32_t low[16], high[16];
+	const int64_t end = cpu_min(e + a->strip, s->T * a->group);
+	const int64_t steps = a->bf16 ? a->strip / 2 : a->strip;
+	const int64_t at = a->bf16 ? i * a->strip / 2 : i * a->strip;
+	const enum attention_sight sight = attention_sees(a, s, b, e, end);
+	int32_t low[ATTENTION_STRIP], high[ATTENTION_STRIP];
+	uint8_t *row[ATTENTION_STRIP];
+	struct hn_columns pack = {.bf16 = a->bf16, .dtype = a->q.dtype, .k = a->K, .row = row};
 
-	for (int64_t r = i; r < end; r += tile) {
-		const int64_t m = cpu_min(tile, end - r), at = (r - i) * ATTENTION_KEYS;
-		const int64_t seen = attention_visible(a, s, b, r, m, low, high);
-		const int64_t wide = cpu_round_up(seen, lanes), some = cpu_min(wide, b->n);
-		struct attention_product product = {.m = m,
-			.n = some,
-			.n_packed = b->n,
-			.steps = a->words,
-			.packed = a->words,
-			.b = x->kt,
-			.c = x->scores,
-			.ldc = ATTENTION_KEYS};
-		const struct hn_softmax_back back = {.m = m,
-			.n = some,
-			.scores = x->scores,
-			.dp = x->dp,
-			.lds = ATTENTION_KEYS,
-			.low = low,
-			.high = high,
-			.scale = (float)a->attr->scale,
-			.softcap = (float)a->attr->softcap,
-			.lse = x->lse + h * s->T + r,
-			.delta = x->delta + h * s->T + r,
-			.bf16 = a->bf16,
-			.ds = x->ds,
-			.ldp = ATTENTION_KEYS,
-			.p_k = x->p_k + (a->bf16 ? at / 2 : at),
-			.ds_k = x->ds_k + (a->bf16 ? at / 2 : at),
-			.ldk = ATTENTION_KEYS};
-
-		clear_unseen(a, &back, wide, n);
-		if (seen == 0)
-			continue;
-		product.a = attention_rows(a, &a->q, s->q0 + r, m, head, x->copy, &product.lda);
-		attention_multiply(a, &product);
-		product.a = attention_rows(a, &f->dout, s->q0 + r, m, head, x->copy, &product.lda);
-		product.b = x->vt;
-		product.c = x->dp;
-		attention_multiply(a, &product);
-		a->k->softmax_back(&back);
-		tile_queries(a, b, x, &back, some, dq + (h * s->T + r) * a->wide);
-	}
+	if (sight == ATTENTION_NONE)
+		return;
+	if (sight == ATTENTION_SOME)
+		attention_ranges(a, s, b, e, end, low, high);
+	attention_rows(a, s, &a->q, g, e, end, row);
+	pack.out = x->q;
+	a->k->pack_columns(&pack);
+	pack.out = x->q_steps + i * steps * a->wide;
+	a->k->pack_steps(&pack);
+	attention_rows(a, s, &f->dout, g, e, end, row);
+	pack.dtype = f->dout.dtype;
+	pack.out = x->dout;
+	a->k->pack_columns(&pack);
+	pack.out = x->dout_steps + i * steps * a->wide;
+	a->k->pack_steps(&pack);
+	strip->low = sight == ATTENTION_SOME ? low : NULL;
+	strip->high = sight == ATTENTION_SOME ? high : NULL;
+	strip->columns = end - e;
+	strip->lse = x->lse + e;
+	strip->delta = x->delta + e;
+	strip->p = x->p + at;
+	strip->ds = x->ds + at;
+	strip->panel = i * HN_PANELS;
+	strip->acc += e * a->wide;
+	a->k->attend_back(strip);
+	strip->acc -= e * a->wide;
 }
 
-/* dk += ds^T q and dv += p^T do for n keys and `rows` queries, which see [low, high).  A tile
- * of keys takes only the queries between the first and the last that sees one of them: both
- * bounds ascend with the queries. */
+/* All columns against one block of keys, some strips a turn. */
 static void
-block_keys(const struct attention *a, const struct space *x, int64_t rows, int64_t n,
-	const int32_t *low, const int32_t *high)
-{
-	const int64_t tile = a->k->tile_rows, pair = a->bf16 ? 2 : 1;
-	int64_t first = 0, last = 0;
-
-	for (int64_t j = 0; j < n; j += tile) {
-		const int64_t m = cpu_min(tile, n - j);
-		struct attention_product product = {.m = m,
-			.n = a->K,
-			.n_packed = a->K,
-			.packed = cpu_ceil(rows, pair),
-			.lda = ATTENTION_KEYS,
-			.k_order = 1,
-			.add = 1,
-			.b = x->dout,
-			.c = x->dv + j * a->wide,
-			.ldc = a->wide};
-
-		while (first < rows && high[first] <= j)
-			first++;
-		while (last < rows && low[last] < j + m)
-			last++;
-		product.skip = first / pair;
-		product.steps = cpu_ceil(last, pair) - product.skip;
-		if (product.steps <= 0)
-			continue;
-		product.a = x->p_k + product.skip * ATTENTION_KEYS + j;
-		attention_multiply(a, &product);
-		product.a = x->ds_k + product.skip * ATTENTION_KEYS + j;
-		product.b = x->q;
-		product.c = x->dk + j * a->wide;
-		attention_multiply(a, &product);
-	}
-}
-
-/* All queries of the group against one block of keys. */
-static void
-walk_queries(const struct backward *f, const struct segment *s, const struct key_block *b,
+walk_columns(const struct backward *f, const struct segment *s, const struct key_block *b,
 	const struct space *x, float *dq, int64_t g)
 {
 	const struct attention *a = &f->a;
-	int32_t low[ATTENTION_ROWS], high[ATTENTION_ROWS];
+	const int64_t end = s->T * a->group, turn = BACK_STRIPS * a->strip;
+	uint16_t panels[BACK_KEYS / 2]; /* tiles have four keys at least */
+	struct hn_strip strip = {.bf16 = a->bf16,
+		.scale = (float)a->attr->scale,
+		.softcap = (float)a->attr->softcap,
+		.n = b->n,
+		.words = a->words,
+		.depth = a->wide,
+		.value_t = x->k_t,
+		.acc = dq,
+		.q = x->q,
+		.dout = x->dout,
+		.ld_rows = turn,
+		.ds_t = x->ds_t,
+		.panels = panels};
+	const struct hn_strip_keys keys = {.bf16 = a->bf16,
+		.n = b->n,
+		.panels = panels,
+		.p = x->p,
+		.ds = x->ds,
+		.ld_rows = a->bf16 ? turn / 2 : turn,
+		.q = x->q_steps,
+		.dout = x->dout_steps,
+		.wide = a->wide,
+		.dk = x->dk,
+		.dv = x->dv};
 
-	for (int64_t base = 0; base < s->T; base += ATTENTION_ROWS) {
-		int64_t end = cpu_min(base + ATTENTION_ROWS, s->T), i = base;
-		const int64_t n = attention_visible(a, s, b, base, end - base, low, high);
-
-		if (n == 0)
+	strip.key = attention_keys(a, b->prefix ? &a->prefix_k : &a->key, b, g, x->k_copy);
+	strip.value = attention_keys(a, b->prefix ? &a->prefix_v : &a->v, b, g, x->v_copy);
+	for (int64_t e = 0; e < end; e += turn) {
+		if (attention_sees(a, s, b, e, cpu_min(e + turn, end)) == ATTENTION_NONE)
 			continue;
-		/* Only the queries that see something; they lie side by side. */
-		while (high[i - base] == 0)
-			i++;
-		while (high[end - 1 - base] == 0)
-			end--;
-		for (int64_t h = 0; h < a->group; h++) {
-			const int64_t head = g * a->group + h;
-
-			attention_pack(a, x->q, &a->q, s->q0 + i, end - i, head, 1);
-			attention_pack(a, x->dout, &f->dout, s->q0 + i, end - i, head, 1);
-			block_scores(f, s, b, x, dq, g, h, i, end, n);
-			block_keys(a, x, end - i, n, low + (i - base), high + (i - base));
-		}
+		memset(panels, 0, sizeof panels);
+		for (int64_t i = 0; i < BACK_STRIPS && e + i * a->strip < end; i++)
+			one_strip(f, s, b, x, &strip, g, e + i * a->strip, i);
+		a->k->attend_keys(&keys);
 	}
 }
 
@@ -279,16 +219,25 @@ put_block(const struct backward *f, const struct key_block *b, const struct spac
 }
 
 static void
-put_queries(const struct backward *f, const struct segment *s, const float *dq, int64_t g)
+put_queries(const struct backward *f, const struct segment *s, float *dq, int64_t g)
 {
 	const struct attention *a = &f->a;
+	const int64_t end = s->T * a->group;
+	float one[ATTENTION_STRIP];
+	uint8_t *row[ATTENTION_STRIP];
 
-	for (int64_t h = 0; h < a->group; h++)
-		for (int64_t i = 0; i < s->T; i++)
-			a->k->from_f32(
-				cpu_at(&f->dq,
-					(s->q0 + i) * f->dq.cols + (g * a->group + h) * a->K),
-				f->dq.dtype, dq + (h * s->T + i) * a->wide, a->K);
+	for (int64_t i = 0; i < a->strip; i++)
+		one[i] = 1.0f;
+	for (int64_t e = 0; e < end; e += a->strip) {
+		const struct hn_columns unpack = {.dtype = f->dq.dtype,
+			.k = a->K,
+			.row = row,
+			.out = dq + e * a->wide,
+			.factor = one};
+
+		attention_rows(a, s, &f->dq, g, e, end, row);
+		a->k->unpack_columns(&unpack);
+	}
 }
 
 static void
@@ -300,24 +249,21 @@ piece(void *ctx, int64_t item, int32_t worker)
 	const int64_t g = item % a->G;
 	const struct segment s = attention_segment(a, w.s);
 	const int64_t n = attention_blocks(a, &s), half = cpu_ceil(n, w.halves);
-	const int64_t dq_floats = a->group * s.T * a->wide;
+	const int64_t floats = dq_floats(a, s.T);
 	struct space x;
 	float *dq;
 
 	space_open(f, &x, a->call->d->worker[worker].memory);
-	dq = w.halves == 1 ? x.dq : f->shared + w.dq + g * dq_floats;
-	memset(dq, 0, (size_t)dq_floats * 4);
-	gather_rows(f, &s, &x, g);
+	dq = w.halves == 1 ? x.dq : f->shared + w.dq + g * floats;
+	memset(dq, 0, (size_t)floats * 4);
+	gather_columns(f, &s, &x, g);
 	for (int64_t j = w.half * half; j < cpu_min(n, (w.half + 1) * half); j++) {
 		const struct key_block b = attention_block(a, &s, j);
-		const struct cpu_mat *k = b.prefix ? &a->prefix_k : &a->key;
 
-		attention_pack(a, x.kt, k, b.row, b.n, g, 0);
-		attention_pack(a, x.kn, k, b.row, b.n, g, 1);
-		attention_pack(a, x.vt, b.prefix ? &a->prefix_v : &a->v, b.row, b.n, g, 0);
-		memset(x.dk, 0, (size_t)(ATTENTION_KEYS * a->wide) * 4);
-		memset(x.dv, 0, (size_t)(ATTENTION_KEYS * a->wide) * 4);
-		walk_queries(f, &s, &b, &x, dq, g);
+		attention_depths(a, b.prefix ? &a->prefix_k : &a->key, &b, g, x.k_t);
+		memset(x.dk, 0, (size_t)(a->keys * a->wide) * 4);
+		memset(x.dv, 0, (size_t)(a->keys * a->wide) * 4);
+		walk_columns(f, &s, &b, &x, dq, g);
 		put_block(f, &b, &x, w.s, g);
 	}
 	if (w.halves == 1)
@@ -334,7 +280,7 @@ join_piece(void *ctx, int64_t item, int32_t worker)
 	const struct attention *a = &f->a;
 	const struct work w = f->work[item / a->G];
 	const struct segment s = attention_segment(a, w.s);
-	const int64_t g = item % a->G, n = a->group * s.T * a->wide;
+	const int64_t g = item % a->G, n = dq_floats(a, s.T);
 	float *first = f->shared + w.dq + g * n;
 
 	(void)worker;
@@ -416,11 +362,9 @@ list_work(struct backward *f, int64_t *n)
 					.halves = halves,
 					.dq = floats};
 			if (halves == 2)
-				floats += f->a.H * segment.T * f->a.wide;
+				floats += f->a.G * dq_floats(&f->a, segment.T);
 			(*n)++;
 		}
-		if (halves == 1 && segment.T > f->T_max)
-			f->T_max = segment.T;
 		if (segment.T > f->T_max)
 			f->T_max = segment.T;
 	}
@@ -460,7 +404,7 @@ cpu_attention_back(const struct cpu_call *call, struct hone_error *err)
 	struct space x;
 	enum hone_status st;
 
-	attention_open(&f.a, call, 1, 6);
+	attention_open(&f.a, call, 1, 6, BACK_KEYS);
 	if (call->c->n_out > 4) {
 		f.dprefix_k = cpu_out(call, 3);
 		f.dprefix_v = cpu_out(call, 4);

@@ -65,36 +65,60 @@ struct hn_finish {
 	int32_t y_dtype, c_dtype;
 };
 
-/* One tile of attention scores; see leaf_attention.h. */
-struct hn_softmax {
-	int64_t m, n;  /* queries, keys */
-	float *scores; /* [m, lds], unscaled q k^T; overwritten */
-	int64_t lds;
-	const int32_t *low, *high; /* [m] keys [low, high) of this block are seen */
-	float scale, softcap;      /* softcap 0 = none */
-	float *top, *total;        /* [m] running maximum (times log2 e) and sum */
-	float *out;                /* [m, ldo] weighted values so far */
-	int64_t ldo, head_dim;
-	int32_t bf16;
-	int32_t pad;
-	void *p;     /* [m, ldp] in the compute type */
-	int64_t ldp; /* elements */
+/* Registers of columns in a strip of attention; see leaf_attention.h. */
+#define HN_PANELS 3
+
+/* Rows of words, and a copy of the last ones, padded to whole tiles. */
+struct hn_rows {
+	const float *p;
+	int64_t ld;
+	const float *tail;
+	int64_t ld_tail;
 };
 
-/* One pair of score tiles of the backward; see leaf_attention.h. */
-struct hn_softmax_back {
-	int64_t m, n;
-	const float *scores, *dp; /* [m, lds]: q k^T unscaled, do v^T */
-	int64_t lds;
-	const int32_t *low, *high;
-	float scale, softcap;
-	const float *lse, *delta; /* [m]: of the forward; sum of do o */
+/* A strip of columns against one block of keys, forward or backward. */
+struct hn_strip {
 	int32_t bf16;
+	float scale, softcap; /* softcap 0 = none */
 	int32_t pad;
-	void *ds; /* [m, ldp] rows of the scores' gradient times scale; bf16 only */
-	int64_t ldp;
-	float *p_k, *ds_k; /* K order: f32 [m, ldk], bf16 [m / 2, ldk] pairs along m */
-	int64_t ldk;       /* words */
+	int64_t n;                 /* keys */
+	int64_t words, depth;      /* of a head: steps; rows of acc, whole registers */
+	int64_t columns;           /* in use */
+	const int32_t *low, *high; /* [strip] keys [low, high) are seen; NULL = all are */
+	struct hn_rows key, value; /* value: backward */
+	const float *q;            /* [words][strip] */
+	const float *value_t;      /* by tiles of depth: values; backward: keys */
+	float *acc;                /* [depth][strip]: o, or dq */
+	float *scores;             /* forward: [keys in whole tiles][strip] */
+	float *top, *total;        /* forward: [strip] running maximum (times log2 e) and sum */
+	const float *dout;         /* backward, as q */
+	const float *lse, *delta;  /* [strip] of the forward; sum of do o */
+	float *p, *ds;             /* [keys in whole tiles][ld_rows] of the compute type */
+	int64_t ld_rows;           /* columns */
+	float *ds_t;               /* bf16: [keys / 2][strip] pairs along the keys */
+	int64_t panel;             /* this strip's first, among those of p */
+	uint16_t *panels;          /* [tiles][2] panels of p that hold something */
+};
+
+/* dv and dk [keys in whole tiles][wide] of a block, over the columns of some strips. */
+struct hn_strip_keys {
+	int32_t bf16, pad;
+	int64_t n;
+	const uint16_t *panels;
+	const float *p, *ds;
+	int64_t ld_rows;       /* words */
+	const float *q, *dout; /* [columns, in steps][wide] */
+	int64_t wide;
+	float *dk, *dv;
+};
+
+/* Rows of k elements that are the columns of a strip; NULL = a column that is not in use. */
+struct hn_columns {
+	int32_t bf16, dtype, other_dtype, pad;
+	int64_t k;
+	uint8_t *const *row, *const *other; /* [strip] */
+	float *out;
+	const float *factor; /* [strip] */
 };
 
 /* One head of one row: n pairs, (j, j + n) or interleaved; sign -1 turns backward. */
@@ -130,7 +154,7 @@ struct hn_cpu_kernels {
 	int32_t lanes;     /* f32 in a register; a panel is this or twice this wide */
 	int32_t tile_rows; /* rows of a tile at most */
 	int32_t bf16;      /* 1: tiles of bf16 exist */
-	int32_t pad;
+	int32_t key_rows;  /* keys of a tile of attention */
 
 	/* leaf_product.h */
 	void (*tile_row_order)(const struct hn_tile *t);
@@ -143,8 +167,15 @@ struct hn_cpu_kernels {
 	void (*finish)(const struct hn_finish *f);
 
 	/* leaf_attention.h */
-	void (*softmax)(const struct hn_softmax *s);
-	void (*softmax_back)(const struct hn_softmax_back *s);
+	void (*attend)(const struct hn_strip *s);
+	void (*attend_back)(const struct hn_strip *s);
+	void (*attend_keys)(const struct hn_strip_keys *s);
+	void (*pack_columns)(const struct hn_columns *x);
+	void (*pack_steps)(const struct hn_columns *x);
+	void (*pack_depths)(const struct hn_pack *x);
+	void (*unpack_columns)(const struct hn_columns *x);
+	void (*dot_columns)(const struct hn_columns *x);
+	void (*end_columns)(const float *top, const float *total, float *lse, float *factor);
 
 	/* leaf_rows.h: y, x, a, b are f32 of n elements; y may be x. */
 	void (*to_f32)(float *y, const void *x, int32_t dtype, int64_t n);
