@@ -62,22 +62,25 @@ attention_segment(const struct attention *a, int64_t s)
 }
 
 int64_t
-attention_blocks(const struct attention *a, const struct segment *s)
+attention_blocks(const struct attention *a, const struct key_run *run)
 {
-	return cpu_ceil(a->P, a->keys) + cpu_ceil(s->U, a->keys);
+	return (run->with_prefix ? cpu_ceil(a->P, a->keys) : 0) +
+		cpu_ceil(run->to - run->from, a->keys);
 }
 
 struct key_block
-attention_block(const struct attention *a, const struct segment *s, int64_t i)
+attention_block(
+	const struct attention *a, const struct segment *s, const struct key_run *run, int64_t i)
 {
-	const int64_t n_prefix = cpu_ceil(a->P, a->keys);
-	const int64_t first = (i < n_prefix ? i : i - n_prefix) * a->keys;
+	const int64_t n_prefix = run->with_prefix ? cpu_ceil(a->P, a->keys) : 0;
+	int64_t first = i * a->keys;
 
 	if (i < n_prefix)
 		return (struct key_block){
 			.row = first, .n = cpu_min(a->keys, a->P - first), .prefix = 1};
+	first = run->from + (i - n_prefix) * a->keys;
 	return (struct key_block){
-		.row = s->k0 + first, .n = cpu_min(a->keys, s->U - first), .first = first};
+		.row = s->k0 + first, .n = cpu_min(a->keys, run->to - first), .first = first};
 }
 
 /* Where position i stands among the segment's own keys, counted from the block's first. */
@@ -108,42 +111,68 @@ attention_ranges(const struct attention *a, const struct segment *s, const struc
 	int64_t e, int64_t end, int32_t *low, int32_t *high)
 {
 	const int64_t w = a->attr->window;
-	int64_t at = own_key(s, b, e / a->group), h = e % a->group;
+	int64_t at = own_key(s, b, e / a->group), h = e % a->group, i = 0;
 
-	for (int64_t i = 0; i < a->strip; i++) {
-		int64_t from = 0, to = b->n;
+	while (i < a->strip) {
+		const int64_t from = w > 0 ? cpu_min(at - w + 1, b->n) : 0;
+		const int64_t to = a->attr->causal ? cpu_min(at + 1, b->n) : b->n;
+		const int64_t last = (e + i - h) + a->group >= end;
 
-		if (a->attr->causal)
-			to = cpu_min(to, at + 1);
-		if (w > 0 && at - w + 1 > 0)
-			from = at - w + 1;
-		if (to <= from)
-			from = to = 0;
-		low[i] = (int32_t)from;
-		high[i] = (int32_t)to;
-		if (e + i + 1 < end && ++h == a->group) {
-			h = 0;
-			at++;
+		for (; i < a->strip && (last || h < a->group); i++, h++) {
+			low[i] = from > 0 ? (int32_t)from : 0;
+			high[i] = to > 0 ? (int32_t)to : 0;
 		}
+		h = 0;
+		at++;
 	}
 }
 
 void
 attention_rows(const struct attention *a, const struct segment *s, const struct cpu_mat *x,
-	int64_t g, int64_t e, int64_t end, uint8_t *row[ATTENTION_STRIP])
+	int64_t g, int64_t e, int64_t end, float *rest, uint8_t *row[ATTENTION_STRIP])
 {
-	int64_t h = e % a->group;
+	int64_t h = e % a->group, i = 0;
 	const int64_t head = a->K * hone_dtype_bytes(x->dtype);
 	const int64_t line = x->cols * hone_dtype_bytes(x->dtype);
 	uint8_t *p = cpu_at(x, (s->q0 + e / a->group) * x->cols + g * a->group * a->K);
 
-	for (int64_t i = 0; i < a->strip; i++) {
-		row[i] = e + i < end ? p + h * head : NULL;
+	for (; i < cpu_min(a->strip, end - e); i++) {
+		row[i] = p + h * head;
 		if (++h == a->group) {
 			h = 0;
 			p += line;
 		}
 	}
+	for (; i < a->strip; i++)
+		row[i] = (uint8_t *)rest;
+}
+
+struct hn_fetch
+attention_fetch(const struct attention *a, const struct segment *s, const struct cpu_mat *x,
+	int64_t g, int64_t e, int64_t end)
+{
+	const int64_t first = e / a->group, size = hone_dtype_bytes(x->dtype);
+	const int64_t last = (cpu_min(e + a->strip, end) - 1) / a->group;
+
+	return (struct hn_fetch){.p = cpu_at(x, (s->q0 + first) * x->cols + g * a->group * a->K),
+		.ld = x->cols * size,
+		.n = e < end ? last + 1 - first : 0,
+		.bytes = a->group * a->K * size};
+}
+
+struct hn_fetch
+attention_fetch_keys(const struct attention *a, const struct key_block *b, int values, int64_t g,
+	int64_t i, int64_t n)
+{
+	const struct cpu_mat *own = values ? &a->v : &a->key;
+	const struct cpu_mat *x = !b->prefix ? own : values ? &a->prefix_v : &a->prefix_k;
+	const int64_t share = cpu_ceil(b->n, n), size = hone_dtype_bytes(x->dtype);
+	const int64_t from = cpu_min(i * share, b->n);
+
+	return (struct hn_fetch){.p = cpu_at(x, (b->row + from) * x->cols + g * a->K),
+		.ld = x->cols * size,
+		.n = cpu_min(share, b->n - from),
+		.bytes = a->K * size};
 }
 
 void
@@ -229,12 +258,23 @@ struct forward {
 
 /* A worker's scratch. */
 struct space {
-	float *copy;        /* keys that cannot be read in place */
-	float *v;           /* packed block of values */
-	float *scores;      /* of a strip against a block */
-	float *q, *o;       /* [strips][words or wide][strip] */
-	float *top, *total; /* [strips][strip] */
+	float *copy;         /* keys that cannot be read in place */
+	float *v;            /* packed block of values */
+	float *scores;       /* of a strip against a block */
+	float *q, *o;        /* [strips][words or wide][strip] */
+	float *top, *total;  /* [strips][strip] */
+	float *zeros, *rest; /* the rows of columns that are not in use, read and written */
 	uint64_t bytes;
+};
+
+/* A piece at work: columns [first, end) of a segment and key head g. */
+struct piece {
+	const struct forward *f;
+	struct segment s;
+	struct space x;
+	struct key_run run;
+	int64_t g, first, end;
+	int64_t packed; /* columns before this one are packed */
 };
 
 static void
@@ -252,63 +292,94 @@ space_open(const struct forward *f, struct space *x, uint8_t *memory)
 	x->o = attention_take(m, &at, columns * a->wide);
 	x->top = attention_take(m, &at, columns);
 	x->total = attention_take(m, &at, columns);
+	x->zeros = attention_take(m, &at, a->wide);
+	x->rest = attention_take(m, &at, a->wide);
 	x->bytes = (uint64_t)at * 4;
 }
 
-/* Packs the queries of a piece and clears its sums. */
+/* Packs the next strip of queries and clears its sums. */
 static void
-begin_piece(const struct forward *f, const struct segment *s, const struct space *x, int64_t g,
-	int64_t first, int64_t end)
+pack_strip(struct piece *p)
 {
-	const struct attention *a = &f->a;
-	const int64_t columns = cpu_round_up(end - first, a->strip);
+	const struct attention *a = &p->f->a;
+	const struct space *x = &p->x;
+	const int64_t at = p->packed - p->first;
+	uint8_t *row[ATTENTION_STRIP];
+	const struct hn_columns pack = {.bf16 = a->bf16,
+		.dtype = a->q.dtype,
+		.k = a->K,
+		.row = row,
+		.out = x->q + at * a->words};
 
-	memset(x->o, 0, (size_t)(columns * a->wide) * 4);
-	for (int64_t i = 0; i < columns; i++) {
-		x->top[i] = -INFINITY;
-		x->total[i] = 0;
+	attention_rows(a, &p->s, &a->q, p->g, p->packed, p->end, x->zeros, row);
+	a->k->pack_columns(&pack);
+	memset(x->o + at * a->wide, 0, (size_t)(a->strip * a->wide) * 4);
+	for (int64_t i = 0; i < a->strip; i++) {
+		x->top[at + i] = -INFINITY;
+		x->total[at + i] = 0;
 	}
-	for (int64_t e = first; e < end; e += a->strip) {
-		uint8_t *row[ATTENTION_STRIP];
-		const struct hn_columns pack = {.bf16 = a->bf16,
-			.dtype = a->q.dtype,
-			.k = a->K,
-			.row = row,
-			.out = x->q + (e - first) * a->words};
-
-		attention_rows(a, s, &a->q, g, e, end, row);
-		a->k->pack_columns(&pack);
-	}
+	p->packed += a->strip;
 }
 
-/* Columns [first, end) against a block of keys. */
-static void
-forward_block(const struct forward *f, const struct segment *s, const struct key_block *b,
-	const struct space *x, int64_t g, int64_t first, int64_t end)
+/* What is wanted while the strip from e works on block j: the queries of the next strip, where
+ * its own results go when no more keys come, a share of the next block. */
+static int64_t
+wanted(const struct piece *p, int64_t j, int64_t e, struct hn_fetch fetch[4])
 {
-	const struct attention *a = &f->a;
+	const struct attention *a = &p->f->a;
+	const int64_t strips = cpu_ceil(p->end - p->first, a->strip);
+	const int64_t i = (e - p->first) / a->strip;
+	int64_t n = 0;
+	struct key_block b;
+
+	if (p->packed < p->end)
+		fetch[n++] = attention_fetch(a, &p->s, &a->q, p->g, p->packed, p->end);
+	if (j + 1 < attention_blocks(a, &p->run)) {
+		b = attention_block(a, &p->s, &p->run, j + 1);
+		if (attention_sees(a, &p->s, &b, p->first, p->end) != ATTENTION_NONE) {
+			fetch[n++] = attention_fetch_keys(a, &b, 0, p->g, i, strips);
+			fetch[n++] = attention_fetch_keys(a, &b, 1, p->g, i, strips);
+			return n;
+		}
+	}
+	fetch[n++] = attention_fetch(a, &p->s, &p->f->o, p->g, e, p->end);
+	return n;
+}
+
+/* The columns of a piece against block j. */
+static void
+forward_block(struct piece *p, int64_t j)
+{
+	const struct attention *a = &p->f->a;
+	const struct space *x = &p->x;
+	const struct key_block b = attention_block(a, &p->s, &p->run, j);
 	int32_t low[ATTENTION_STRIP], high[ATTENTION_STRIP];
+	struct hn_fetch fetch[4];
 	struct hn_strip strip = {.bf16 = a->bf16,
 		.scale = (float)a->attr->scale,
 		.softcap = (float)a->attr->softcap,
-		.n = b->n,
+		.n = b.n,
 		.words = a->words,
 		.depth = a->wide,
 		.value_t = x->v,
-		.scores = x->scores};
+		.scores = x->scores,
+		.fetch = fetch};
 
-	if (attention_sees(a, s, b, first, end) == ATTENTION_NONE)
+	if (attention_sees(a, &p->s, &b, p->first, p->end) == ATTENTION_NONE)
 		return;
-	strip.key = attention_keys(a, b->prefix ? &a->prefix_k : &a->key, b, g, x->copy);
-	attention_depths(a, b->prefix ? &a->prefix_v : &a->v, b, g, x->v);
-	for (int64_t e = first; e < end; e += a->strip) {
-		const int64_t next = cpu_min(e + a->strip, end), at = e - first;
-		const enum attention_sight sight = attention_sees(a, s, b, e, next);
+	strip.key = attention_keys(a, b.prefix ? &a->prefix_k : &a->key, &b, p->g, x->copy);
+	attention_depths(a, b.prefix ? &a->prefix_v : &a->v, &b, p->g, x->v);
+	for (int64_t e = p->first; e < p->end; e += a->strip) {
+		const int64_t next = cpu_min(e + a->strip, p->end), at = e - p->first;
+		const enum attention_sight sight = attention_sees(a, &p->s, &b, e, next);
 
 		if (sight == ATTENTION_NONE)
 			continue;
+		while (p->packed <= e)
+			pack_strip(p);
 		if (sight == ATTENTION_SOME)
-			attention_ranges(a, s, b, e, next, low, high);
+			attention_ranges(a, &p->s, &b, e, next, low, high);
+		strip.n_fetch = wanted(p, j, e, fetch);
 		strip.low = sight == ATTENTION_SOME ? low : NULL;
 		strip.high = sight == ATTENTION_SOME ? high : NULL;
 		strip.columns = next - e;
@@ -320,34 +391,31 @@ forward_block(const struct forward *f, const struct segment *s, const struct key
 	}
 }
 
-/* o / sum and lse of the columns of a piece. */
+/* o / sum and lse of the strip from e. */
 static void
-forward_end(const struct forward *f, const struct segment *s, const struct space *x, int64_t g,
-	int64_t first, int64_t end)
+end_strip(const struct piece *p, int64_t e)
 {
-	const struct attention *a = &f->a;
+	const struct attention *a = &p->f->a;
+	const int64_t at = e - p->first;
+	uint8_t *row[ATTENTION_STRIP];
+	float lse[ATTENTION_STRIP], factor[ATTENTION_STRIP];
+	float *out = (float *)(void *)cpu_at(
+		&p->f->lse, (p->s.q0 + e / a->group) * a->H + p->g * a->group);
+	const struct hn_columns o = {.dtype = p->f->o.dtype,
+		.k = a->K,
+		.row = row,
+		.out = p->x.o + at * a->wide,
+		.factor = factor};
+	int64_t h = e % a->group;
 
-	for (int64_t e = first; e < end; e += a->strip) {
-		uint8_t *row[ATTENTION_STRIP];
-		float lse[ATTENTION_STRIP], factor[ATTENTION_STRIP];
-		float *out = (float *)(void *)cpu_at(
-			&f->lse, (s->q0 + e / a->group) * a->H + g * a->group);
-		const struct hn_columns o = {.dtype = f->o.dtype,
-			.k = a->K,
-			.row = row,
-			.out = x->o + (e - first) * a->wide,
-			.factor = factor};
-		int64_t h = e % a->group;
-
-		a->k->end_columns(x->top + (e - first), x->total + (e - first), lse, factor);
-		attention_rows(a, s, &f->o, g, e, end, row);
-		a->k->unpack_columns(&o);
-		for (int64_t i = 0; i < cpu_min(a->strip, end - e); i++) {
-			out[h] = lse[i];
-			if (++h == a->group) {
-				h = 0;
-				out += a->H;
-			}
+	a->k->end_columns(p->x.top + at, p->x.total + at, lse, factor);
+	attention_rows(a, &p->s, &p->f->o, p->g, e, p->end, p->x.rest, row);
+	a->k->unpack_columns(&o);
+	for (int64_t i = 0; i < cpu_min(a->strip, p->end - e); i++) {
+		out[h] = lse[i];
+		if (++h == a->group) {
+			h = 0;
+			out += a->H;
 		}
 	}
 }
@@ -358,19 +426,21 @@ forward_piece(void *ctx, int64_t item, int32_t worker)
 	const struct forward *f = ctx;
 	const struct attention *a = &f->a;
 	const struct work w = f->work[item / a->G];
-	const int64_t g = item % a->G, base = (int64_t)w.block * f->rows;
-	const struct segment s = attention_segment(a, w.s);
-	const int64_t first = base * a->group, end = cpu_min(base + f->rows, s.T) * a->group;
-	struct space x;
+	const int64_t base = (int64_t)w.block * f->rows;
+	struct piece p = {.f = f, .s = attention_segment(a, w.s), .g = item % a->G};
 
-	space_open(f, &x, a->call->d->worker[worker].memory);
-	begin_piece(f, &s, &x, g, first, end);
-	for (int64_t j = 0; j < attention_blocks(a, &s); j++) {
-		const struct key_block b = attention_block(a, &s, j);
-
-		forward_block(f, &s, &b, &x, g, first, end);
-	}
-	forward_end(f, &s, &x, g, first, end);
+	p.run = (struct key_run){.to = p.s.U, .with_prefix = 1};
+	p.first = base * a->group;
+	p.end = cpu_min(base + f->rows, p.s.T) * a->group;
+	p.packed = p.first;
+	space_open(f, &p.x, a->call->d->worker[worker].memory);
+	memset(p.x.zeros, 0, (size_t)a->wide * 4);
+	for (int64_t j = 0; j < attention_blocks(a, &p.run); j++)
+		forward_block(&p, j);
+	while (p.packed < p.end)
+		pack_strip(&p);
+	for (int64_t e = p.first; e < p.end; e += a->strip)
+		end_strip(&p, e);
 }
 
 /* Rows of no segment: o = 0, lse = -infinity.  Segments ascend. */

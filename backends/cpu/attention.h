@@ -45,9 +45,16 @@ void attention_open(struct attention *a, const struct cpu_call *call, uint32_t q
 	int64_t keys);
 struct segment attention_segment(const struct attention *a, int64_t s);
 
-/* Block i of the keys of a segment, counted through the prefix; blocks, prefix included. */
-int64_t attention_blocks(const struct attention *a, const struct segment *s);
-struct key_block attention_block(const struct attention *a, const struct segment *s, int64_t i);
+/* The keys of a piece: own ones [from, to) of the segment, and the prefix before them or not. */
+struct key_run {
+	int64_t from, to;
+	int32_t with_prefix, pad;
+};
+
+/* Block i of a run, and how many there are. */
+int64_t attention_blocks(const struct attention *a, const struct key_run *run);
+struct key_block attention_block(
+	const struct attention *a, const struct segment *s, const struct key_run *run, int64_t i);
 
 /* What columns [e, end) see of a block. */
 enum attention_sight { ATTENTION_NONE, ATTENTION_SOME, ATTENTION_ALL };
@@ -58,9 +65,17 @@ enum attention_sight attention_sees(const struct attention *a, const struct segm
 void attention_ranges(const struct attention *a, const struct segment *s, const struct key_block *b,
 	int64_t e, int64_t end, int32_t *low, int32_t *high);
 
-/* The rows of x behind the columns [e, end) of a strip; NULL for the rest of it. */
+/* The rows of x behind the columns [e, end) of a strip; `rest` for the rest of it. */
 void attention_rows(const struct attention *a, const struct segment *s, const struct cpu_mat *x,
-	int64_t g, int64_t e, int64_t end, uint8_t *row[ATTENTION_STRIP]);
+	int64_t g, int64_t e, int64_t end, float *rest, uint8_t *row[ATTENTION_STRIP]);
+
+/* The same rows, to be fetched. */
+struct hn_fetch attention_fetch(const struct attention *a, const struct segment *s,
+	const struct cpu_mat *x, int64_t g, int64_t e, int64_t end);
+
+/* Share i of n of the keys or the values of a block, to be fetched. */
+struct hn_fetch attention_fetch_keys(const struct attention *a, const struct key_block *b,
+	int values, int64_t g, int64_t i, int64_t n);
 
 /* The f32 of x [rows, heads] for the same columns; those not in use are 0. */
 void attention_gather(const struct attention *a, const struct segment *s, const struct cpu_mat *x,

@@ -19,12 +19,16 @@
 
 #include "attention.h"
 
-#define BACK_KEYS   256  /* of a block */
-#define BACK_STRIPS 2    /* between two turns of the keys */
-#define HALVES_FROM 1024 /* keys from which a segment is two pieces a key head */
+#define BACK_KEYS    256  /* of a block */
+#define BACK_STRIPS  2    /* between two turns of the keys */
+#define HALVES_FROM  2048 /* keys from which a segment is two pieces a key head */
+#define HALVES_FEW   8    /* pieces below which it is from fewer keys: there are more threads */
+#define HALVES_LEAST 256  /* keys that are worth it then */
+#define HALVES_UNIT  32   /* keys, of which both have a multiple */
 
 struct work {
 	int32_t s, half, halves, pad;
+	struct key_run run;
 	int64_t dq; /* halves = 2: first float of this half's columns in the shared scratch */
 };
 
@@ -47,7 +51,22 @@ struct space {
 	float *p, *ds, *ds_t;         /* see hn_strip */
 	float *dq;                    /* [strips of the segment][wide][strip] */
 	float *lse, *delta;           /* [columns of the segment] */
+	float *zeros;                 /* the row of columns that are not in use */
+	uint8_t *state;               /* [strips] enum strip_state */
 	uint64_t bytes;
+};
+
+enum strip_state { STRIP_NEW, STRIP_KNOWN, STRIP_DONE }; /* lse and delta; dq written */
+
+/* A piece at work. */
+struct piece {
+	const struct backward *f;
+	struct segment s;
+	struct work w;
+	struct space x;
+	struct key_block b, next; /* next: no keys behind the last block */
+	float *dq;
+	int64_t g, end; /* columns of the segment */
 };
 
 /* Floats of dq of a segment and a key head. */
@@ -80,61 +99,126 @@ space_open(const struct backward *f, struct space *x, uint8_t *memory)
 	x->dq = attention_take(m, &at, dq_floats(a, f->T_max));
 	x->lse = attention_take(m, &at, cpu_round_up(f->T_max * a->group, a->strip));
 	x->delta = attention_take(m, &at, cpu_round_up(f->T_max * a->group, a->strip));
+	x->zeros = attention_take(m, &at, a->wide);
+	x->state = (uint8_t *)attention_take(m, &at, f->T_max * a->group / a->strip / 4 + 1);
 	x->bytes = (uint64_t)at * 4;
 }
 
-/* lse and delta of all columns. */
+/* lse and delta of the strip from e. */
 static void
-gather_columns(const struct backward *f, const struct segment *s, const struct space *x, int64_t g)
+know_strip(const struct piece *p, int64_t e)
+{
+	const struct attention *a = &p->f->a;
+	uint8_t *row[ATTENTION_STRIP], *other[ATTENTION_STRIP];
+	const struct hn_columns dots = {.dtype = p->f->dout.dtype,
+		.other_dtype = p->f->o.dtype,
+		.k = a->K,
+		.row = row,
+		.other = other,
+		.out = p->x.delta + e};
+
+	attention_gather(a, &p->s, &p->f->lse, p->g, e, p->end, p->x.lse + e);
+	attention_rows(a, &p->s, &p->f->dout, p->g, e, p->end, p->x.zeros, row);
+	attention_rows(a, &p->s, &p->f->o, p->g, e, p->end, p->x.zeros, other);
+	a->k->dot_columns(&dots);
+}
+
+/* dq [depth][strip] of the strip from e goes to its rows. */
+static void
+put_strip(const struct backward *f, const struct segment *s, const float *dq, int64_t g, int64_t e)
 {
 	const struct attention *a = &f->a;
-	const int64_t end = s->T * a->group;
-	uint8_t *row[ATTENTION_STRIP], *other[ATTENTION_STRIP];
+	float one[ATTENTION_STRIP], rest[CPU_HEAD_DIM_MAX];
+	uint8_t *row[ATTENTION_STRIP];
+	const struct hn_columns unpack = {
+		.dtype = f->dq.dtype, .k = a->K, .row = row, .out = (float *)dq, .factor = one};
 
-	for (int64_t e = 0; e < end; e += a->strip) {
-		const struct hn_columns dots = {.dtype = f->dout.dtype,
-			.other_dtype = f->o.dtype,
-			.k = a->K,
-			.row = row,
-			.other = other,
-			.out = x->delta + e};
+	for (int64_t i = 0; i < a->strip; i++)
+		one[i] = 1.0f;
+	attention_rows(a, s, &f->dq, g, e, s->T * a->group, rest, row);
+	a->k->unpack_columns(&unpack);
+}
 
-		attention_gather(a, s, &f->lse, g, e, end, x->lse + e);
-		attention_rows(a, s, &f->dout, g, e, end, row);
-		attention_rows(a, s, &f->o, g, e, end, other);
-		a->k->dot_columns(&dots);
+/* The queries of the strip from e, number i of its turn, in the forms that products take. */
+static void
+pack_strip(const struct piece *p, int64_t e, int64_t i)
+{
+	const struct attention *a = &p->f->a;
+	const int64_t steps = a->bf16 ? a->strip / 2 : a->strip;
+	uint8_t *row[ATTENTION_STRIP];
+	struct hn_columns pack = {.bf16 = a->bf16, .dtype = a->q.dtype, .k = a->K, .row = row};
+
+	attention_rows(a, &p->s, &a->q, p->g, e, p->end, p->x.zeros, row);
+	pack.out = p->x.q;
+	a->k->pack_columns(&pack);
+	pack.out = p->x.q_steps + i * steps * a->wide;
+	a->k->pack_steps(&pack);
+	attention_rows(a, &p->s, &p->f->dout, p->g, e, p->end, p->x.zeros, row);
+	pack.dtype = p->f->dout.dtype;
+	pack.out = p->x.dout;
+	a->k->pack_columns(&pack);
+	pack.out = p->x.dout_steps + i * steps * a->wide;
+	a->k->pack_steps(&pack);
+}
+
+/* Whether no key of a later block is seen by the columns of the strip from e. */
+static int
+is_last(const struct piece *p, int64_t e)
+{
+	const int64_t end = cpu_min(e + p->f->a.strip, p->end);
+
+	return p->next.n == 0 ||
+		attention_sees(&p->f->a, &p->s, &p->next, e, end) == ATTENTION_NONE;
+}
+
+/* What is wanted while the strip from e is worked on: the rows of the next one, where its own
+ * gradients go, a share of the next block. */
+static int64_t
+wanted(const struct piece *p, int64_t e, struct hn_fetch fetch[6])
+{
+	const struct backward *f = p->f;
+	const struct attention *a = &f->a;
+	const int64_t next = e + a->strip, n_strips = cpu_ceil(p->end, a->strip);
+	int64_t n = 0;
+
+	if (next < p->end) {
+		fetch[n++] = attention_fetch(a, &p->s, &a->q, p->g, next, p->end);
+		fetch[n++] = attention_fetch(a, &p->s, &f->dout, p->g, next, p->end);
+		if (p->x.state[next / a->strip] == STRIP_NEW)
+			fetch[n++] = attention_fetch(a, &p->s, &f->o, p->g, next, p->end);
 	}
+	if (p->next.n > 0) {
+		fetch[n++] = attention_fetch_keys(a, &p->next, 0, p->g, e / a->strip, n_strips);
+		fetch[n++] = attention_fetch_keys(a, &p->next, 1, p->g, e / a->strip, n_strips);
+	}
+	if (p->w.halves == 1 && is_last(p, e))
+		fetch[n++] = attention_fetch(a, &p->s, &f->dq, p->g, e, p->end);
+	return n;
 }
 
 /* The strip from column e, number i of its turn, against a block: p, ds and dq. */
 static void
-one_strip(const struct backward *f, const struct segment *s, const struct key_block *b,
-	const struct space *x, struct hn_strip *strip, int64_t g, int64_t e, int64_t i)
+one_strip(struct piece *p, struct hn_strip *strip, int64_t e, int64_t i)
 {
-	const struct attention *a = &f->a;
-	const int64_t end = cpu_min(e + a->strip, s->T * a->group);
-	const int64_t steps = a->bf16 ? a->strip / 2 : a->strip;
+	const struct attention *a = &p->f->a;
+	const struct space *x = &p->x;
+	const int64_t end = cpu_min(e + a->strip, p->end);
 	const int64_t at = a->bf16 ? i * a->strip / 2 : i * a->strip;
-	const enum attention_sight sight = attention_sees(a, s, b, e, end);
+	const enum attention_sight sight = attention_sees(a, &p->s, &p->b, e, end);
+	uint8_t *const state = x->state + e / a->strip;
 	int32_t low[ATTENTION_STRIP], high[ATTENTION_STRIP];
-	uint8_t *row[ATTENTION_STRIP];
-	struct hn_columns pack = {.bf16 = a->bf16, .dtype = a->q.dtype, .k = a->K, .row = row};
+	struct hn_fetch fetch[6];
 
 	if (sight == ATTENTION_NONE)
 		return;
 	if (sight == ATTENTION_SOME)
-		attention_ranges(a, s, b, e, end, low, high);
-	attention_rows(a, s, &a->q, g, e, end, row);
-	pack.out = x->q;
-	a->k->pack_columns(&pack);
-	pack.out = x->q_steps + i * steps * a->wide;
-	a->k->pack_steps(&pack);
-	attention_rows(a, s, &f->dout, g, e, end, row);
-	pack.dtype = f->dout.dtype;
-	pack.out = x->dout;
-	a->k->pack_columns(&pack);
-	pack.out = x->dout_steps + i * steps * a->wide;
-	a->k->pack_steps(&pack);
+		attention_ranges(a, &p->s, &p->b, e, end, low, high);
+	if (*state == STRIP_NEW)
+		know_strip(p, e);
+	*state = STRIP_KNOWN;
+	pack_strip(p, e, i);
+	strip->fetch = fetch;
+	strip->n_fetch = wanted(p, e, fetch);
 	strip->low = sight == ATTENTION_SOME ? low : NULL;
 	strip->high = sight == ATTENTION_SOME ? high : NULL;
 	strip->columns = end - e;
@@ -143,18 +227,22 @@ one_strip(const struct backward *f, const struct segment *s, const struct key_bl
 	strip->p = x->p + at;
 	strip->ds = x->ds + at;
 	strip->panel = i * HN_PANELS;
-	strip->acc += e * a->wide;
+	strip->acc = p->dq + e * a->wide;
 	a->k->attend_back(strip);
-	strip->acc -= e * a->wide;
+	if (p->w.halves == 1 && is_last(p, e)) {
+		put_strip(p->f, &p->s, strip->acc, p->g, e);
+		*state = STRIP_DONE;
+	}
 }
 
 /* All columns against one block of keys, some strips a turn. */
 static void
-walk_columns(const struct backward *f, const struct segment *s, const struct key_block *b,
-	const struct space *x, float *dq, int64_t g)
+walk_columns(struct piece *p)
 {
-	const struct attention *a = &f->a;
-	const int64_t end = s->T * a->group, turn = BACK_STRIPS * a->strip;
+	const struct attention *a = &p->f->a;
+	const struct key_block *b = &p->b;
+	const struct space *x = &p->x;
+	const int64_t turn = BACK_STRIPS * a->strip;
 	uint16_t panels[BACK_KEYS / 2]; /* tiles have four keys at least */
 	struct hn_strip strip = {.bf16 = a->bf16,
 		.scale = (float)a->attr->scale,
@@ -163,7 +251,6 @@ walk_columns(const struct backward *f, const struct segment *s, const struct key
 		.words = a->words,
 		.depth = a->wide,
 		.value_t = x->k_t,
-		.acc = dq,
 		.q = x->q,
 		.dout = x->dout,
 		.ld_rows = turn,
@@ -181,25 +268,28 @@ walk_columns(const struct backward *f, const struct segment *s, const struct key
 		.dk = x->dk,
 		.dv = x->dv};
 
-	strip.key = attention_keys(a, b->prefix ? &a->prefix_k : &a->key, b, g, x->k_copy);
-	strip.value = attention_keys(a, b->prefix ? &a->prefix_v : &a->v, b, g, x->v_copy);
-	for (int64_t e = 0; e < end; e += turn) {
-		if (attention_sees(a, s, b, e, cpu_min(e + turn, end)) == ATTENTION_NONE)
+	strip.key = attention_keys(a, b->prefix ? &a->prefix_k : &a->key, b, p->g, x->k_copy);
+	strip.value = attention_keys(a, b->prefix ? &a->prefix_v : &a->v, b, p->g, x->v_copy);
+	for (int64_t e = 0; e < p->end; e += turn) {
+		if (attention_sees(a, &p->s, b, e, cpu_min(e + turn, p->end)) == ATTENTION_NONE)
 			continue;
 		memset(panels, 0, sizeof panels);
-		for (int64_t i = 0; i < BACK_STRIPS && e + i * a->strip < end; i++)
-			one_strip(f, s, b, x, &strip, g, e + i * a->strip, i);
+		for (int64_t i = 0; i < BACK_STRIPS && e + i * a->strip < p->end; i++)
+			one_strip(p, &strip, e + i * a->strip, i);
 		a->k->attend_keys(&keys);
 	}
 }
 
 /* The gradients of a block go to their rows. */
 static void
-put_block(const struct backward *f, const struct key_block *b, const struct space *x, int64_t s,
-	int64_t g)
+put_block(const struct piece *p)
 {
+	const struct backward *f = p->f;
 	const struct attention *a = &f->a;
-	float *prefix = f->prefix ? f->prefix + (s * a->G + g) * a->P * 2 * a->wide : NULL;
+	const struct key_block *b = &p->b;
+	const struct space *x = &p->x;
+	const int64_t g = p->g;
+	float *prefix = f->prefix ? f->prefix + (p->w.s * a->G + g) * a->P * 2 * a->wide : NULL;
 
 	for (int64_t j = 0; j < b->n; j++) {
 		const int64_t at = (b->row + j) * f->dk.cols + g * a->K;
@@ -219,55 +309,33 @@ put_block(const struct backward *f, const struct key_block *b, const struct spac
 }
 
 static void
-put_queries(const struct backward *f, const struct segment *s, float *dq, int64_t g)
-{
-	const struct attention *a = &f->a;
-	const int64_t end = s->T * a->group;
-	float one[ATTENTION_STRIP];
-	uint8_t *row[ATTENTION_STRIP];
-
-	for (int64_t i = 0; i < a->strip; i++)
-		one[i] = 1.0f;
-	for (int64_t e = 0; e < end; e += a->strip) {
-		const struct hn_columns unpack = {.dtype = f->dq.dtype,
-			.k = a->K,
-			.row = row,
-			.out = dq + e * a->wide,
-			.factor = one};
-
-		attention_rows(a, s, &f->dq, g, e, end, row);
-		a->k->unpack_columns(&unpack);
-	}
-}
-
-static void
-piece(void *ctx, int64_t item, int32_t worker)
+back_piece(void *ctx, int64_t item, int32_t worker)
 {
 	const struct backward *f = ctx;
 	const struct attention *a = &f->a;
 	const struct work w = f->work[item / a->G];
-	const int64_t g = item % a->G;
-	const struct segment s = attention_segment(a, w.s);
-	const int64_t n = attention_blocks(a, &s), half = cpu_ceil(n, w.halves);
-	const int64_t floats = dq_floats(a, s.T);
-	struct space x;
-	float *dq;
+	struct piece p = {.f = f, .s = attention_segment(a, w.s), .w = w, .g = item % a->G};
+	const int64_t floats = dq_floats(a, p.s.T), n = attention_blocks(a, &w.run);
 
-	space_open(f, &x, a->call->d->worker[worker].memory);
-	dq = w.halves == 1 ? x.dq : f->shared + w.dq + g * floats;
-	memset(dq, 0, (size_t)floats * 4);
-	gather_columns(f, &s, &x, g);
-	for (int64_t j = w.half * half; j < cpu_min(n, (w.half + 1) * half); j++) {
-		const struct key_block b = attention_block(a, &s, j);
-
-		attention_depths(a, b.prefix ? &a->prefix_k : &a->key, &b, g, x.k_t);
-		memset(x.dk, 0, (size_t)(a->keys * a->wide) * 4);
-		memset(x.dv, 0, (size_t)(a->keys * a->wide) * 4);
-		walk_columns(f, &s, &b, &x, dq, g);
-		put_block(f, &b, &x, w.s, g);
+	p.end = p.s.T * a->group;
+	space_open(f, &p.x, a->call->d->worker[worker].memory);
+	p.dq = w.halves == 1 ? p.x.dq : f->shared + w.dq + p.g * floats;
+	memset(p.dq, 0, (size_t)floats * 4);
+	memset(p.x.zeros, 0, (size_t)a->wide * 4);
+	memset(p.x.state, STRIP_NEW, (size_t)cpu_ceil(p.end, a->strip));
+	for (int64_t j = 0; j < n; j++) {
+		p.b = attention_block(a, &p.s, &w.run, j);
+		p.next =
+			j + 1 < n ? attention_block(a, &p.s, &w.run, j + 1) : (struct key_block){0};
+		attention_depths(a, p.b.prefix ? &a->prefix_k : &a->key, &p.b, p.g, p.x.k_t);
+		memset(p.x.dk, 0, (size_t)(a->keys * a->wide) * 4);
+		memset(p.x.dv, 0, (size_t)(a->keys * a->wide) * 4);
+		walk_columns(&p);
+		put_block(&p);
 	}
-	if (w.halves == 1)
-		put_queries(f, &s, dq, g);
+	for (int64_t e = 0; e < p.end && w.halves == 1; e += a->strip)
+		if (p.x.state[e / a->strip] != STRIP_DONE)
+			put_strip(f, &p.s, p.dq + e * a->wide, p.g, e);
 }
 
 /* ---- Sums between pieces ---- */
@@ -286,8 +354,12 @@ join_piece(void *ctx, int64_t item, int32_t worker)
 	(void)worker;
 	if (w.halves == 1 || w.half == 1)
 		return;
-	a->k->axpy(first, first + a->G * n, 1.0f, n);
-	put_queries(f, &s, first, g);
+	for (int64_t e = 0; e < s.T * a->group; e += a->strip) {
+		float *dq = first + e * a->wide;
+
+		a->k->axpy(dq, dq + a->G * n, 1.0f, a->strip * a->wide);
+		put_strip(f, &s, dq, g, e);
+	}
 }
 
 /* The prefix's gradients: over segments in ascending order. */
@@ -327,6 +399,38 @@ put_overlap(const struct backward *f)
 	}
 }
 
+static void
+clear_rows(const struct cpu_mat *x, int64_t from, int64_t to)
+{
+	if (from < to)
+		memset(cpu_at(x, from * x->cols), 0,
+			(size_t)((to - from) * x->cols * hone_dtype_bytes(x->dtype)));
+}
+
+/* Gradients of queries in no segment and of keys in no range: both ascend, or the sums of
+ * overlapping keys are written everywhere. */
+static void
+clear_rest(const struct backward *f)
+{
+	const struct attention *a = &f->a;
+	int64_t query = 0, key = 0;
+
+	for (int64_t s = 0; s <= a->S; s++) {
+		const int last = s == a->S;
+		const struct segment segment = last
+			? (struct segment){.q0 = f->dq.rows, .k0 = f->dk.rows, .U = 1}
+			: attention_segment(a, s);
+
+		clear_rows(&f->dq, query, segment.q0);
+		query = segment.q0 + segment.T > query ? segment.q0 + segment.T : query;
+		if (segment.U <= 0 || f->overlap)
+			continue;
+		clear_rows(&f->dk, key, segment.k0);
+		clear_rows(&f->dv, key, segment.k0);
+		key = segment.k0 + segment.U;
+	}
+}
+
 /* Whether two segments may read one key row: ranges that do not ascend. */
 static int
 ranges_overlap(const struct attention *a)
@@ -344,22 +448,39 @@ ranges_overlap(const struct attention *a)
 	return 0;
 }
 
+/* Where the own keys of a segment are cut so that both halves see about as many queries. */
+static int64_t
+middle(const struct attention *a, const struct segment *s)
+{
+	/* Of queries that see all before them, half the pairs lie before 1 - sqrt(1/2). */
+	const double share = a->attr->causal && a->attr->window <= 0 ? 0.29289 : 0.5;
+	const int64_t before = s->U > s->T ? s->U - s->T : 0; /* keys that all queries see */
+	const int64_t cut = share < 0.5 && before == 0 ? (int64_t)(share * (double)s->U) : s->U / 2;
+
+	return cpu_round_up(cut, HALVES_UNIT);
+}
+
 /* The list of pieces, and floats of shared scratch for the dq of halves. */
 static int64_t
 list_work(struct backward *f, int64_t *n)
 {
+	const int64_t least = f->a.S * f->a.G < HALVES_FEW ? HALVES_LEAST : HALVES_FROM;
 	int64_t floats = 0;
 
 	*n = 0;
 	for (int64_t s = 0; s < f->a.S; s++) {
 		const struct segment segment = attention_segment(&f->a, s);
-		const int32_t halves = segment.U >= HALVES_FROM ? 2 : 1;
+		const int32_t halves = segment.U >= least ? 2 : 1;
+		const int64_t cut = halves == 2 ? middle(&f->a, &segment) : segment.U;
 
 		for (int32_t half = 0; half < halves; half++) {
 			if (f->work)
 				f->work[*n] = (struct work){.s = (int32_t)s,
 					.half = half,
 					.halves = halves,
+					.run = {.from = half ? cut : 0,
+						.to = half ? segment.U : cut,
+						.with_prefix = !half},
 					.dq = floats};
 			if (halves == 2)
 				floats += f->a.G * dq_floats(&f->a, segment.T);
@@ -379,11 +500,11 @@ run(struct backward *f, int64_t n)
 	struct work *const all = f->work;
 
 	if (!f->overlap) {
-		cpu_run(d, n * f->a.G, piece, f);
+		cpu_run(d, n * f->a.G, back_piece, f);
 	} else {
 		for (int64_t i = 0; i < n; i++) {
 			f->work = all + i;
-			cpu_run(d, f->a.G, piece, f);
+			cpu_run(d, f->a.G, back_piece, f);
 		}
 		f->work = all;
 		put_overlap(f);
@@ -424,9 +545,7 @@ cpu_attention_back(const struct cpu_call *call, struct hone_error *err)
 	(void)list_work(&f, &n);
 
 	memset(f.prefix, 0, (size_t)(prefix + overlap) * 4);
-	memset(f.dq.p, 0, (size_t)(f.dq.rows * f.dq.cols * hone_dtype_bytes(f.dq.dtype)));
-	memset(f.dk.p, 0, (size_t)(f.dk.rows * f.dk.cols * hone_dtype_bytes(f.dk.dtype)));
-	memset(f.dv.p, 0, (size_t)(f.dv.rows * f.dv.cols * hone_dtype_bytes(f.dv.dtype)));
+	clear_rest(&f);
 	run(&f, n);
 	if (call->c->n_out > 4)
 		sum_prefix(&f);

@@ -76,6 +76,12 @@ struct hn_rows {
 	int64_t ld_tail;
 };
 
+/* n rows of so many bytes, ld bytes apart, that will be read or written soon. */
+struct hn_fetch {
+	const uint8_t *p;
+	int64_t ld, n, bytes;
+};
+
 /* A strip of columns against one block of keys, forward or backward. */
 struct hn_strip {
 	int32_t bf16;
@@ -98,6 +104,8 @@ struct hn_strip {
 	float *ds_t;               /* bf16: [keys / 2][strip] pairs along the keys */
 	int64_t panel;             /* this strip's first, among those of p */
 	uint16_t *panels;          /* [tiles][2] panels of p that hold something */
+	const struct hn_fetch *fetch;
+	int64_t n_fetch;
 };
 
 /* dv and dk [keys in whole tiles][wide] of a block, over the columns of some strips. */
@@ -112,7 +120,7 @@ struct hn_strip_keys {
 	float *dk, *dv;
 };
 
-/* Rows of k elements that are the columns of a strip; NULL = a column that is not in use. */
+/* Rows of k elements that are the columns of a strip. */
 struct hn_columns {
 	int32_t bf16, dtype, other_dtype, pad;
 	int64_t k;

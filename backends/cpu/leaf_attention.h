@@ -191,7 +191,7 @@ attend_depth(int bf16, int64_t nv, int end, const struct attend_product *t)
 /* ---- What a strip sees of a block ---- */
 
 /* Tiles [first, end) of keys that some column of a panel sees; keys [all_from, all_to) are
- * those that every column of it does. */
+ * those that every column of it does.  Both bounds ascend with the columns. */
 struct attend_reach {
 	int64_t first[HN_PANELS], end[HN_PANELS], all_from[HN_PANELS], all_to[HN_PANELS];
 	int64_t tiles;
@@ -202,26 +202,21 @@ attend_look(const struct hn_strip *s, struct attend_reach *r)
 {
 	r->tiles = (s->n + ATTEND_ROWS - 1) / ATTEND_ROWS;
 	for (int p = 0; p < HN_PANELS; p++) {
-		int32_t from = INT32_MAX, to = 0, all_from = 0, all_to = INT32_MAX;
+		const int first = p * HN_LANES, last = first + HN_LANES - 1;
+		int64_t from = 0, to = s->n;
 
-		for (int i = p * HN_LANES; i < (p + 1) * HN_LANES && s->low; i++) {
-			const int32_t low = s->low[i], high = s->high[i];
-
-			from = high > low && low < from ? low : from;
-			to = high > to ? high : to;
-			all_from = low > all_from ? low : all_from;
-			all_to = high < all_to ? high : all_to;
+		r->all_from[p] = 0;
+		r->all_to[p] = s->n;
+		if (s->low) {
+			from = s->low[first];
+			to = s->high[last];
+			r->all_from[p] = s->low[last];
+			r->all_to[p] = s->high[first];
 		}
-		if (!s->low) {
-			from = 0;
-			all_to = to = (int32_t)s->n;
-		}
-		if (p * HN_LANES >= s->columns)
+		if (from >= to || first >= s->columns)
 			from = to = 0;
-		r->first[p] = from < to ? from / ATTEND_ROWS : 0;
+		r->first[p] = from / ATTEND_ROWS;
 		r->end[p] = (to + ATTEND_ROWS - 1) / ATTEND_ROWS;
-		r->all_from[p] = all_from;
-		r->all_to[p] = all_to;
 	}
 }
 
@@ -306,6 +301,22 @@ attend_gather(const int bf16, const struct hn_strip *s, const struct attend_reac
 		}
 		for (int i = from * HN_LANES; factor && i < to * HN_LANES; i++)
 			factor[i] = 1.0f;
+	}
+}
+
+/* Rows that are wanted soon, brought nearer while others are worked on: a share at each tile,
+ * so that they never wait for one another. */
+LANE void
+attend_fetch(const struct hn_strip *s, int64_t t, int64_t tiles)
+{
+	for (int i = 0; i < s->n_fetch; i++) {
+		const struct hn_fetch *f = s->fetch + i;
+		const int64_t share = (f->n + tiles - 1) / tiles;
+		const int64_t end = (t + 1) * share < f->n ? (t + 1) * share : f->n;
+
+		for (int64_t row = t * share; row < end; row++)
+			for (int64_t at = 0; at < f->bytes; at += 64)
+				__builtin_prefetch(f->p + row * f->ld + at, 0, 2);
 	}
 }
 
@@ -410,6 +421,7 @@ attend_scores(const int bf16, const struct hn_strip *s, const struct attend_reac
 			.ldc = ATTEND_STRIP,
 			.with = most + from * HN_LANES};
 
+		attend_fetch(s, t, r->tiles);
 		if (from == to)
 			continue;
 		product.a = attend_tile(&s->key, s->n, t, &product.lda);
@@ -609,6 +621,7 @@ attend_back_types(const int bf16, const struct hn_strip *s)
 			.c = scores + from * HN_LANES,
 			.ldc = ATTEND_STRIP};
 
+		attend_fetch(s, t, reach.tiles);
 		if (from == to)
 			continue;
 		product.a = attend_tile(&s->key, s->n, t, &product.lda);
@@ -692,34 +705,39 @@ attend_keys(const struct hn_strip_keys *s)
 
 /* ---- Columns from rows and back ---- */
 
-/* Rows as the columns of a strip: out [words][strip]; a row that is NULL is one of zeros. */
+/* A square of words from `word` of the rows from j, of which `n` exist. */
+LANE void
+attend_square(const int bf16, const int32_t dtype, const int whole, const struct hn_columns *x,
+	int64_t j, int64_t word, int64_t n)
+{
+	float *out = x->out + word * ATTEND_STRIP + j;
+	vf v[HN_LANES];
+
+#pragma GCC unroll 16
+	for (int i = 0; i < HN_LANES; i++)
+		v[i] = whole ? v_load((const float *)(const void *)x->row[j + i] + word)
+			     : row_words(bf16, x->row[j + i], dtype, word, x->k);
+	transpose(v);
+#pragma GCC unroll 16
+	for (int i = 0; i < HN_LANES; i++)
+		if (whole || i < n)
+			v_store(out + i * ATTEND_STRIP, v[i]);
+}
+
+/* Rows as the columns of a strip: out [words][strip]. */
 LANE void
 attend_columns(const int bf16, const int32_t dtype, const struct hn_columns *x)
 {
-	const int64_t words = bf16 ? (x->k + 1) / 2 : x->k;
+	const int same = dtype == (bf16 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32);
+	const int64_t words = bf16 ? (x->k + 1) / 2 : x->k, full = bf16 ? x->k / 2 : x->k;
 
-	for (int64_t j = 0; j < ATTEND_STRIP; j += HN_LANES) {
+	for (int64_t j = 0; j < ATTEND_STRIP; j += HN_LANES)
 		for (int64_t word = 0; word < words; word += HN_LANES) {
-			const int64_t n = words - word < HN_LANES ? words - word : HN_LANES;
-			float *out = x->out + word * ATTEND_STRIP + j;
-			vf v[HN_LANES];
-
-#pragma GCC unroll 16
-			for (int i = 0; i < HN_LANES; i++)
-				v[i] = x->row[j + i]
-					? row_words(bf16, x->row[j + i], dtype, word, x->k)
-					: v_set(0.0f);
-			transpose(v);
-			if (n == HN_LANES) {
-#pragma GCC unroll 16
-				for (int i = 0; i < HN_LANES; i++)
-					v_store(out + i * ATTEND_STRIP, v[i]);
-				continue;
-			}
-			for (int64_t i = 0; i < n; i++)
-				v_store(out + i * ATTEND_STRIP, v[i]);
+			if (same && word + HN_LANES <= full)
+				attend_square(bf16, dtype, 1, x, j, word, HN_LANES);
+			else
+				attend_square(bf16, dtype, 0, x, j, word, words - word);
 		}
-	}
 }
 
 static void
@@ -747,14 +765,12 @@ attend_steps(const int bf16, const int32_t dtype, const struct hn_columns *x)
 	float *out = x->out;
 
 	for (int i = 0; i < ATTEND_STRIP; i += step, out += wide) {
-		const uint8_t *row = x->row[i], *next = bf16 ? x->row[i + 1] : NULL;
+		const uint8_t *row = x->row[i], *next = x->row[i + step - 1];
 
 		for (int64_t d = 0; d < wide; d += HN_LANES) {
 			const int64_t n = x->k - d < HN_LANES ? x->k - d : HN_LANES;
 
-			v_store(out + d,
-				row ? column_words(bf16, row, next - row, dtype, d, n, next != NULL)
-				    : v_set(0.0f));
+			v_store(out + d, column_words(bf16, row, next - row, dtype, d, n, 1));
 		}
 	}
 }
@@ -815,51 +831,68 @@ pack_depths(const struct hn_pack *x)
 		attend_depths(0, x->dtype, x);
 }
 
-/* The columns of acc [depth][strip], times their factors, to rows; a NULL row is passed over. */
+/* The columns of acc [depth][strip], times their factors, to rows. */
+LANE void
+attend_put(const int32_t dtype, const struct hn_columns *x, int64_t j)
+{
+	const vf factor = v_load(x->factor + j);
+
+	for (int64_t d = 0; d < x->k; d += HN_LANES) {
+		const int64_t n = x->k - d < HN_LANES ? x->k - d : HN_LANES;
+		vf v[HN_LANES];
+
+#pragma GCC unroll 16
+		for (int i = 0; i < HN_LANES; i++)
+			v[i] = v_load(x->out + (d + i) * ATTEND_STRIP + j) * factor;
+		transpose(v);
+#pragma GCC unroll 16
+		for (int i = 0; i < HN_LANES; i++)
+			store_any(x->row[j + i], dtype, d, v[i], n);
+	}
+}
+
 static void
 unpack_columns(const struct hn_columns *x)
 {
 	for (int64_t j = 0; j < ATTEND_STRIP; j += HN_LANES) {
-		const vf factor = v_load(x->factor + j);
-
-		for (int64_t d = 0; d < x->k; d += HN_LANES) {
-			const int64_t n = x->k - d < HN_LANES ? x->k - d : HN_LANES;
-			vf v[HN_LANES];
-
-#pragma GCC unroll 16
-			for (int i = 0; i < HN_LANES; i++)
-				v[i] = v_load(x->out + (d + i) * ATTEND_STRIP + j) * factor;
-			transpose(v);
-			for (int i = 0; i < HN_LANES; i++) {
-				if (!x->row[j + i])
-					continue;
-				if (x->dtype == HONE_DTYPE_F32 || x->dtype == HONE_DTYPE_BF16)
-					store_any(x->row[j + i], x->dtype, d, v[i], n);
-			}
-		}
+		if (x->dtype == HONE_DTYPE_BF16)
+			attend_put(HONE_DTYPE_BF16, x, j);
+		else
+			attend_put(HONE_DTYPE_F32, x, j);
 	}
 }
 
 /* Sums over the k elements of row[i] and other[i], by columns. */
+LANE void
+attend_dots(const int32_t dtype, const int32_t other, const struct hn_columns *x, int64_t j)
+{
+	vf v[HN_LANES], sum = v_set(0.0f);
+
+	for (int i = 0; i < HN_LANES; i++) {
+		vf dot = v_set(0.0f);
+
+		for (int64_t d = 0; d < x->k; d += HN_LANES) {
+			const int64_t n = x->k - d < HN_LANES ? x->k - d : HN_LANES;
+
+			dot = v_fma(load_any(x->row[j + i], dtype, d, n),
+				load_any(x->other[j + i], other, d, n), dot);
+		}
+		v[i] = dot;
+	}
+	transpose(v);
+	for (int i = 0; i < HN_LANES; i++)
+		sum += v[i];
+	v_store(x->out + j, sum);
+}
+
 static void
 dot_columns(const struct hn_columns *x)
 {
 	for (int64_t j = 0; j < ATTEND_STRIP; j += HN_LANES) {
-		vf v[HN_LANES], sum = v_set(0.0f);
-
-		for (int i = 0; i < HN_LANES; i++) {
-			v[i] = v_set(0.0f);
-			for (int64_t d = 0; d < x->k && x->row[j + i]; d += HN_LANES) {
-				const int64_t n = x->k - d < HN_LANES ? x->k - d : HN_LANES;
-
-				v[i] = v_fma(load_any(x->row[j + i], x->dtype, d, n),
-					load_any(x->other[j + i], x->other_dtype, d, n), v[i]);
-			}
-		}
-		transpose(v);
-		for (int i = 0; i < HN_LANES; i++)
-			sum += v[i];
-		v_store(x->out + j, sum);
+		if (x->dtype == HONE_DTYPE_BF16 && x->other_dtype == HONE_DTYPE_BF16)
+			attend_dots(HONE_DTYPE_BF16, HONE_DTYPE_BF16, x, j);
+		else
+			attend_dots(x->dtype, x->other_dtype, x, j);
 	}
 }
 
