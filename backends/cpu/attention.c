@@ -324,7 +324,7 @@ pack_strip(struct piece *p)
 /* What is wanted while the strip from e works on block j: the queries of the next strip, where
  * its own results go when no more keys come, a share of the next block. */
 static int64_t
-wanted(const struct piece *p, int64_t j, int64_t e, struct hn_fetch fetch[4])
+wanted(const struct piece *p, int64_t j, int64_t e, struct hn_fetch fetch[HN_FETCHES])
 {
 	const struct attention *a = &p->f->a;
 	const int64_t strips = cpu_ceil(p->end - p->first, a->strip);
@@ -354,7 +354,7 @@ forward_block(struct piece *p, int64_t j)
 	const struct space *x = &p->x;
 	const struct key_block b = attention_block(a, &p->s, &p->run, j);
 	int32_t low[ATTENTION_STRIP], high[ATTENTION_STRIP];
-	struct hn_fetch fetch[4];
+	struct hn_fetch fetch[HN_FETCHES];
 	struct hn_strip strip = {.bf16 = a->bf16,
 		.scale = (float)a->attr->scale,
 		.softcap = (float)a->attr->softcap,

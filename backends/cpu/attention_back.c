@@ -20,7 +20,7 @@
 #include "attention.h"
 
 #define BACK_KEYS    256  /* of a block */
-#define BACK_STRIPS  2    /* between two turns of the keys */
+#define BACK_STRIPS  4    /* between two turns of the keys */
 #define HALVES_FROM  2048 /* keys from which a segment is two pieces a key head */
 #define HALVES_FEW   8    /* pieces below which it is from fewer keys: there are more threads */
 #define HALVES_LEAST 256  /* keys that are worth it then */
@@ -174,7 +174,7 @@ is_last(const struct piece *p, int64_t e)
 /* What is wanted while the strip from e is worked on: the rows of the next one, where its own
  * gradients go, a share of the next block. */
 static int64_t
-wanted(const struct piece *p, int64_t e, struct hn_fetch fetch[6])
+wanted(const struct piece *p, int64_t e, struct hn_fetch fetch[HN_FETCHES])
 {
 	const struct backward *f = p->f;
 	const struct attention *a = &f->a;
@@ -186,6 +186,10 @@ wanted(const struct piece *p, int64_t e, struct hn_fetch fetch[6])
 		fetch[n++] = attention_fetch(a, &p->s, &f->dout, p->g, next, p->end);
 		if (p->x.state[next / a->strip] == STRIP_NEW)
 			fetch[n++] = attention_fetch(a, &p->s, &f->o, p->g, next, p->end);
+		fetch[n++] = (struct hn_fetch){.p = (const uint8_t *)(p->dq + next * a->wide),
+			.ld = a->strip * 4,
+			.n = a->wide,
+			.bytes = a->strip * 4};
 	}
 	if (p->next.n > 0) {
 		fetch[n++] = attention_fetch_keys(a, &p->next, 0, p->g, e / a->strip, n_strips);
@@ -207,7 +211,7 @@ one_strip(struct piece *p, struct hn_strip *strip, int64_t e, int64_t i)
 	const enum attention_sight sight = attention_sees(a, &p->s, &p->b, e, end);
 	uint8_t *const state = x->state + e / a->strip;
 	int32_t low[ATTENTION_STRIP], high[ATTENTION_STRIP];
-	struct hn_fetch fetch[6];
+	struct hn_fetch fetch[HN_FETCHES];
 
 	if (sight == ATTENTION_NONE)
 		return;

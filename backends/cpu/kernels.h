@@ -76,6 +76,8 @@ struct hn_rows {
 	int64_t ld_tail;
 };
 
+#define HN_FETCHES 8 /* lists of a strip at most */
+
 /* n rows of so many bytes, ld bytes apart, that will be read or written soon. */
 struct hn_fetch {
 	const uint8_t *p;

@@ -32,6 +32,7 @@
 #define ATTEND_ROWS 4
 #endif
 #define ATTEND_STRIP (HN_PANELS * HN_LANES)
+#define ATTEND_TILES 64 /* of a block at most */
 
 /* ---- Products ---- */
 
@@ -42,7 +43,8 @@ struct attend_product {
 	int64_t lda, ldb, steps;
 	float *c;
 	int64_t ldc;
-	float *with; /* [nv registers]: factors, or maxima */
+	float *with;    /* [nv registers]: factors, or maxima */
+	int64_t second; /* words from one tile of a to another below it; 0 = there is none */
 };
 
 enum { ATTEND_K_ORDER = 0, ATTEND_ROW_ORDER = 1 };
@@ -70,7 +72,8 @@ attend_madd(const int bf16, vf acc, const float *a, vf b)
 }
 
 LANE void
-attend_end(const int nv, const int end, const struct attend_product *t, vf acc[ATTEND_ROWS][3])
+attend_end(const int nv, const int m, const int end, const struct attend_product *t,
+	vf acc[2 * ATTEND_ROWS][3])
 {
 #pragma GCC unroll 3
 	for (int j = 0; j < nv; j++) {
@@ -78,8 +81,8 @@ attend_end(const int nv, const int end, const struct attend_product *t, vf acc[A
 
 		if (end == ATTEND_MAX || end == ATTEND_SCALE)
 			with = v_load(t->with + j * HN_LANES);
-#pragma GCC unroll 8
-		for (int r = 0; r < ATTEND_ROWS; r++) {
+#pragma GCC unroll 16
+		for (int r = 0; r < m; r++) {
 			float *c = t->c + r * t->ldc + j * HN_LANES;
 
 			if (end == ATTEND_MAX)
@@ -95,24 +98,29 @@ attend_end(const int nv, const int end, const struct attend_product *t, vf acc[A
 	}
 }
 
-/* nv, order and bf16 are constants at every call.  The empty asm keeps the compiler from
- * making a pointer of every row. */
+/* nv, tiles (one, or two below each other), order and bf16 are constants at every call.  The
+ * empty asm keeps the compiler from making a pointer of every row. */
 LANE void
-attend_body(const int nv, const int order, const int bf16, int end, const struct attend_product *t)
+attend_body(const int nv, const int tiles, const int order, const int bf16, int end,
+	const struct attend_product *t)
 {
-	const float *a = t->a, *b = t->b, *base[3];
+	const int m = tiles * ATTEND_ROWS;
+	const float *b = t->b, *base[2][3];
 	const int64_t lda = t->lda, ldb = t->ldb;
 	int64_t stride = lda;
-	vf acc[ATTEND_ROWS][3];
+	vf acc[2 * ATTEND_ROWS][3];
 
-#pragma GCC unroll 8
-	for (int r = 0; r < ATTEND_ROWS; r++)
+#pragma GCC unroll 16
+	for (int r = 0; r < m; r++)
 #pragma GCC unroll 3
 		for (int j = 0; j < nv; j++)
 			acc[r][j] = v_set(0.0f);
+#pragma GCC unroll 2
+	for (int h = 0; h < tiles; h++)
 #pragma GCC unroll 3
-	for (int i = 0; i < 3; i++)
-		base[i] = a + 3 * i * lda;
+		for (int i = 0; i < 3; i++)
+			base[h][i] = t->a + h * t->second +
+				(order == ATTEND_K_ORDER ? 3 * i : 3 * i * lda);
 	for (int64_t k = t->steps; k > 0; k--) {
 		vf col[3];
 
@@ -121,45 +129,50 @@ attend_body(const int nv, const int order, const int bf16, int end, const struct
 #pragma GCC unroll 3
 		for (int j = 0; j < nv; j++)
 			col[j] = v_load(b + j * HN_LANES);
-#pragma GCC unroll 8
-		for (int r = 0; r < ATTEND_ROWS; r++) {
-			const float *p =
-				order == ATTEND_K_ORDER ? a + r : base[r / 3] + (r % 3) * stride;
+#pragma GCC unroll 16
+		for (int r = 0; r < m; r++) {
+			const int row = r % ATTEND_ROWS;
+			const float *p = order == ATTEND_K_ORDER
+				? base[r / ATTEND_ROWS][0] + row
+				: base[r / ATTEND_ROWS][row / 3] + (row % 3) * stride;
 #pragma GCC unroll 3
 			for (int j = 0; j < nv; j++)
 				acc[r][j] = attend_madd(bf16, acc[r][j], p, col[j]);
 		}
 		b += ldb;
-		if (order == ATTEND_K_ORDER)
-			a += lda;
+#pragma GCC unroll 2
+		for (int h = 0; h < tiles; h++)
 #pragma GCC unroll 3
-		for (int i = 0; i < 3 && order == ATTEND_ROW_ORDER; i++)
-			base[i]++;
+			for (int i = 0; i < 3; i++)
+				base[h][i] += order == ATTEND_K_ORDER ? lda : 1;
 	}
 	switch (end) {
 	case ATTEND_STORE:
-		attend_end(nv, ATTEND_STORE, t, acc);
+		attend_end(nv, m, ATTEND_STORE, t, acc);
 		break;
 	case ATTEND_MAX:
-		attend_end(nv, ATTEND_MAX, t, acc);
+		attend_end(nv, m, ATTEND_MAX, t, acc);
 		break;
 	case ATTEND_ADD:
-		attend_end(nv, ATTEND_ADD, t, acc);
+		attend_end(nv, m, ATTEND_ADD, t, acc);
 		break;
 	default:
-		attend_end(nv, ATTEND_SCALE, t, acc);
+		attend_end(nv, m, ATTEND_SCALE, t, acc);
 	}
 }
 
+/* Two tiles go with one register of columns, else the chains of sums would be too few. */
 LANE void
 attend_orders(const int order, const int bf16, int64_t nv, int end, const struct attend_product *t)
 {
 	if (nv == 3)
-		attend_body(3, order, bf16, end, t);
+		attend_body(3, 1, order, bf16, end, t);
 	else if (nv == 2)
-		attend_body(2, order, bf16, end, t);
+		attend_body(2, 1, order, bf16, end, t);
+	else if (t->second)
+		attend_body(1, 2, order, bf16, end, t);
 	else
-		attend_body(1, order, bf16, end, t);
+		attend_body(1, 1, order, bf16, end, t);
 }
 
 static void
@@ -194,7 +207,8 @@ attend_depth(int bf16, int64_t nv, int end, const struct attend_product *t)
  * those that every column of it does.  Both bounds ascend with the columns. */
 struct attend_reach {
 	int64_t first[HN_PANELS], end[HN_PANELS], all_from[HN_PANELS], all_to[HN_PANELS];
-	int64_t tiles;
+	int64_t tiles, share[HN_FETCHES];
+	uint8_t from[ATTEND_TILES], to[ATTEND_TILES]; /* panels that see a tile */
 };
 
 static void
@@ -218,20 +232,18 @@ attend_look(const struct hn_strip *s, struct attend_reach *r)
 		r->first[p] = from / ATTEND_ROWS;
 		r->end[p] = (to + ATTEND_ROWS - 1) / ATTEND_ROWS;
 	}
-}
+	for (int64_t t = 0; t < r->tiles; t++) {
+		int from = 0, to = HN_PANELS;
 
-/* Panels [*from, to) see tile t: what they see ascends with the panels.  Returns `to`. */
-LANE int
-attend_panels(const struct attend_reach *r, int64_t t, int *from)
-{
-	int to = HN_PANELS;
-
-	*from = 0;
-	while (*from < to && !(r->first[*from] <= t && t < r->end[*from]))
-		++*from;
-	while (to > *from && !(r->first[to - 1] <= t && t < r->end[to - 1]))
-		to--;
-	return to;
+		while (from < to && !(r->first[from] <= t && t < r->end[from]))
+			from++;
+		while (to > from && !(r->first[to - 1] <= t && t < r->end[to - 1]))
+			to--;
+		r->from[t] = (uint8_t)from;
+		r->to[t] = (uint8_t)to;
+	}
+	for (int i = 0; i < s->n_fetch; i++)
+		r->share[i] = (s->fetch[i].n + r->tiles - 1) / r->tiles;
 }
 
 /* Whether a column of the panels misses a key of tile t. */
@@ -279,8 +291,7 @@ attend_gather(const int bf16, const struct hn_strip *s, const struct attend_reac
 	int64_t t = 0;
 
 	while (t < r->tiles) {
-		int from, next;
-		const int to = attend_panels(r, t, &from);
+		const int from = r->from[t], to = r->to[t];
 		const int64_t begin = t++;
 		struct attend_product product = {.lda = ATTEND_ROWS,
 			.ldb = ldx,
@@ -288,13 +299,15 @@ attend_gather(const int bf16, const struct hn_strip *s, const struct attend_reac
 			.with = factor ? factor + from * HN_LANES : NULL,
 			.b = x + begin * a_tile * ldx + from * HN_LANES};
 
-		while (t < r->tiles && t - begin < most && attend_panels(r, t, &next) == to &&
-			next == from)
+		while (t < r->tiles && t - begin < most && r->to[t] == to && r->from[t] == from)
 			t++;
 		if (from == to)
 			continue;
 		product.steps = (t * a_tile < all ? t * a_tile : all) - begin * a_tile;
-		for (int64_t d = 0; d < s->depth; d += ATTEND_ROWS) {
+		if (to - from == 1 && s->depth % (2 * ATTEND_ROWS) == 0)
+			product.second = all * ATTEND_ROWS;
+		for (int64_t d = 0; d < s->depth;
+			d += product.second ? 2 * ATTEND_ROWS : ATTEND_ROWS) {
 			product.a = packed + d * all + begin * a_tile * ATTEND_ROWS;
 			product.c = acc + d * ATTEND_STRIP + from * HN_LANES;
 			attend_depth(bf16, to - from, factor ? ATTEND_SCALE : ATTEND_ADD, &product);
@@ -307,11 +320,11 @@ attend_gather(const int bf16, const struct hn_strip *s, const struct attend_reac
 /* Rows that are wanted soon, brought nearer while others are worked on: a share at each tile,
  * so that they never wait for one another. */
 LANE void
-attend_fetch(const struct hn_strip *s, int64_t t, int64_t tiles)
+attend_fetch(const struct hn_strip *s, const struct attend_reach *r, int64_t t)
 {
 	for (int i = 0; i < s->n_fetch; i++) {
 		const struct hn_fetch *f = s->fetch + i;
-		const int64_t share = (f->n + tiles - 1) / tiles;
+		const int64_t share = r->share[i];
 		const int64_t end = (t + 1) * share < f->n ? (t + 1) * share : f->n;
 
 		for (int64_t row = t * share; row < end; row++)
@@ -410,8 +423,7 @@ attend_scores(const int bf16, const struct hn_strip *s, const struct attend_reac
 	const int plain = s->softcap <= 0 && s->scale > 0;
 
 	for (int64_t t = 0; t < r->tiles; t++) {
-		int from;
-		const int to = attend_panels(r, t, &from);
+		const int from = r->from[t], to = r->to[t];
 		const int masked = !plain || attend_masked(r, t, from, to);
 		float *scores = s->scores + t * ATTEND_ROWS * ATTEND_STRIP;
 		struct attend_product product = {.b = s->q + from * HN_LANES,
@@ -421,10 +433,14 @@ attend_scores(const int bf16, const struct hn_strip *s, const struct attend_reac
 			.ldc = ATTEND_STRIP,
 			.with = most + from * HN_LANES};
 
-		attend_fetch(s, t, r->tiles);
+		attend_fetch(s, r, t);
 		if (from == to)
 			continue;
 		product.a = attend_tile(&s->key, s->n, t, &product.lda);
+		if (!masked && to - from == 1 && (t + 2) * ATTEND_ROWS <= r->all_to[from]) {
+			product.second = ATTEND_ROWS * product.lda;
+			attend_fetch(s, r, ++t);
+		}
 		attend_rows(bf16, to - from, masked ? ATTEND_STORE : ATTEND_MAX, &product);
 		if (masked)
 			attend_mask(s, t, from, to, scores, most);
@@ -612,8 +628,7 @@ attend_back_types(const int bf16, const struct hn_strip *s)
 
 	attend_look(s, &reach);
 	for (int64_t t = 0; t < reach.tiles; t++) {
-		int from;
-		const int to = attend_panels(&reach, t, &from);
+		const int from = reach.from[t], to = reach.to[t];
 		const int masked = s->softcap > 0 || attend_masked(&reach, t, from, to);
 		struct attend_product product = {.b = s->q + from * HN_LANES,
 			.ldb = ATTEND_STRIP,
@@ -621,7 +636,7 @@ attend_back_types(const int bf16, const struct hn_strip *s)
 			.c = scores + from * HN_LANES,
 			.ldc = ATTEND_STRIP};
 
-		attend_fetch(s, t, reach.tiles);
+		attend_fetch(s, &reach, t);
 		if (from == to)
 			continue;
 		product.a = attend_tile(&s->key, s->n, t, &product.lda);
