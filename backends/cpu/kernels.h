@@ -110,6 +110,23 @@ struct hn_strip {
 	int64_t n_fetch;
 };
 
+/* Few columns, so that lanes are better taken along the head: forward, one block of keys. */
+struct hn_few {
+	int32_t bf16, value_dtype;
+	float scale, softcap;
+	int64_t columns, n, k;     /* k elements of a head */
+	const int32_t *low, *high; /* [columns] keys [low, high) are seen */
+	struct hn_rows key;        /* the tail is not read */
+	const void *value;         /* rows in place, ld_value elements apart */
+	int64_t ld_value;
+	const float *q; /* [columns][ld_q] words of the compute type */
+	int64_t ld_q;
+	float *scores; /* [n in whole registers] */
+	float *top, *total;
+	float *o; /* [columns][ld_o] */
+	int64_t ld_o;
+};
+
 /* dv and dk [keys in whole tiles][wide] of a block, over the columns of some strips. */
 struct hn_strip_keys {
 	int32_t bf16, pad;
@@ -178,6 +195,7 @@ struct hn_cpu_kernels {
 
 	/* leaf_attention.h */
 	void (*attend)(const struct hn_strip *s);
+	void (*attend_few)(const struct hn_few *s);
 	void (*attend_back)(const struct hn_strip *s);
 	void (*attend_keys)(const struct hn_strip_keys *s);
 	void (*pack_columns)(const struct hn_columns *x);

@@ -27,6 +27,7 @@ const struct hn_cpu_kernels HN_TABLE = {
 	.finish = finish,
 	.key_rows = ATTEND_ROWS,
 	.attend = attend,
+	.attend_few = attend_few,
 	.attend_back = attend_back,
 	.attend_keys = attend_keys,
 	.pack_columns = pack_columns_of,

@@ -275,10 +275,11 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 31
+#define N_LARGE 39
 
 /* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
- * two halves; key rows that two segments read; prefix, window and softcap over blocks. */
+ * two halves; key rows that two segments read; prefix, window and softcap over blocks; heads
+ * that do not divide a strip; so few columns that they go one by one. */
 static size_t
 large_cases(struct ops_case c[N_LARGE])
 {
@@ -286,6 +287,8 @@ large_cases(struct ops_case c[N_LARGE])
 	static const int32_t shared_q[] = {0, 150, 300}, shared_kv[] = {0, 200, 50, 300};
 	static const int32_t packed_q[] = {0, 301, 303, 520},
 			     packed_kv[] = {0, 301, 301, 303, 303, 520};
+	static const int32_t thousand_q[] = {0, 1000}, thousand_kv[] = {0, 1000};
+	static const int32_t few_q[] = {0, 1, 3, 5}, few_kv[] = {0, 333, 333, 340, 340, 900};
 	const struct hone_attr_attention causal = {
 		.n_heads = 2, .n_kv_heads = 1, .head_dim = 16, .causal = 1, .scale = 0.25};
 	struct hone_attr_attention odd = causal, groups = causal;
@@ -332,6 +335,22 @@ large_cases(struct ops_case c[N_LARGE])
 	n += 2;
 	groups.causal = 0;
 	attention_cases(&c[n], "attention both ways", &groups, 303, 303, 0, packed_q, packed_kv, 2);
+	n += 2;
+	groups.window = 37;
+	groups.n_heads = 5;
+	groups.n_kv_heads = 1;
+	groups.head_dim = 40;
+	attention_cases(
+		&c[n], "attention 5 of 1, window", &groups, 520, 520, 3, packed_q, packed_kv, 3);
+	n += 2;
+	groups.causal = 1;
+	groups.window = 0;
+	attention_cases(
+		&c[n], "attention of 1000", &groups, 1000, 1000, 0, thousand_q, thousand_kv, 1);
+	n += 2;
+	attention_cases(&c[n], "attention, a few columns", &causal, 5, 900, 0, few_q, few_kv, 3);
+	n += 2;
+	attention_cases(&c[n], "attention, a few columns, all", &odd, 5, 900, 33, few_q, few_kv, 3);
 	n += 2;
 	return n;
 }
