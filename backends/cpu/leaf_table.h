@@ -7,6 +7,9 @@
 #include "leaf_pack.h"
 #include "leaf_product.h"
 #include "leaf_attention.h"
+#include "leaf_attention_few.h"
+#include "leaf_attention_back.h"
+#include "leaf_attention_pack.h"
 #include "leaf_unary.h"
 #include "leaf_rows.h"
 
