@@ -93,7 +93,7 @@ hn_model_check_unused(const struct hn_model *model, struct hone_error *err)
 	for (size_t i = 0; i < file->n_tensors; i++) {
 		const char *name = file->tensors[i].name;
 
-		if (is_used[i] || strncmp(name, stem, n_stem) || is_derived(name))
+		if (is_used[i] || strncmp(name, stem, n_stem) != 0 || is_derived(name))
 			continue;
 		(void)hone_fail_at(&why, HONE_EMODEL, file->path, 0, 0,
 			"tensor \"%.120s\" has no place in the model that the configuration "

@@ -363,14 +363,15 @@ static void
 lex_operator(struct lex *lex, char *brackets, size_t *depth)
 {
 	static const char *const pairs[] = {"**", "//", "==", "!=", "<=", ">="};
-	const unsigned char c = (unsigned char)lex->text[lex->pos];
+	const char c = lex->text[lex->pos];
 	const char *const open = "([{", *const close = ")]}", *found;
-	int op = c;
+	const int one = (unsigned char)c;
+	int op = one;
 
 	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
 		if (at(lex, lex->pos, pairs[i]))
 			op = TOK_PAIR(pairs[i][0], pairs[i][1]);
-	if (!c || (op == c && !strchr("+-/*%~[](){}<>=.:|,", c))) {
+	if (!c || (op == one && !strchr("+-/*%~[](){}<>=.:|,", c))) {
 		fail(lex, "this character has no meaning in a tag");
 		return;
 	}
@@ -387,7 +388,7 @@ lex_operator(struct lex *lex, char *brackets, size_t *depth)
 		(*depth)--;
 	}
 	push(lex, TOK_OP, lex->pos)->op = op;
-	lex->pos += op == c ? 1 : 2;
+	lex->pos += op == one ? 1 : 2;
 }
 
 /* At the tag's end?  Then moves behind it. */
