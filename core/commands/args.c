@@ -265,11 +265,13 @@ exit_code(int32_t status, int32_t signal)
 	return status == HONE_EINTERRUPTED && signal ? 128 + signal : hn_exit_code(status);
 }
 
-/* Presets: etc/presets of a build tree, or share/hone/presets of an installation; "" = none. */
+/* Presets: share/hone/presets of an installation, or etc/presets of a tree that is built in build/
+ * or in a folder of it, as quickstart and check do; "" = none. */
 static void
 find_presets(char *out, size_t n)
 {
-	static const char *const places[] = {"../share/hone/presets", "../../etc/presets"};
+	static const char *const places[] = {
+		"../share/hone/presets", "../../etc/presets", "../../../etc/presets"};
 	char exe[PATH_MAX] = {0};
 	const ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
 	char *dir = hn_path_dir(len > 0 ? exe : ".");
