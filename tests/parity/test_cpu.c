@@ -275,7 +275,7 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 39
+#define N_LARGE 38
 
 /* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
  * two halves; key rows that two segments read; prefix, window and softcap over blocks; heads
