@@ -56,6 +56,7 @@ struct plan {
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
 	float *shared;              /* TN: a, packed, for the block of k at k0 */
 	int64_t k0;
+	const struct plan *next; /* the product after this one, NULL = unknown */
 };
 
 /* Words along k of a block of `depth` elements. */
@@ -70,8 +71,9 @@ plan_make(struct plan *plan)
 {
 	const struct cpu_product *p = plan->p;
 	const int64_t element = plan->bf16 ? 2 : 4, tile = plan->k->tile_rows;
-	const int64_t depth_max = plan->bf16 ? 2048 : 1024;
-	const int64_t n_depth = cpu_ceil(p->k, depth_max);
+	const int64_t longest = plan->bf16 ? 2048 : 1024;
+	/* A long k is cut shorter: a tile of a then stays in L1. */
+	const int64_t n_depth = cpu_ceil(p->k, p->k > 2 * longest ? longest / 2 : longest);
 	const int tn = p->form == CPU_TN;
 	int64_t steps, cols, least, fits;
 
@@ -180,42 +182,132 @@ set_end(const struct cpu_product *p, struct hn_tile *t, int64_t row, int64_t col
 	t->ldy = p->ldy;
 }
 
-/* One tile of rows against all panels of a block.  The sums of earlier blocks of k are in
- * `sums` (NULL when k has one block: then `scratch` holds a tile). */
+/* ---- Fetching ahead ---- */
+
+/* Memory that is wanted soon: `rows` runs of bytes, `stride` apart. */
+struct ahead {
+	const uint8_t *row; /* being asked for, from byte `at` */
+	int64_t at, row_bytes, stride, rows;
+	int64_t lines; /* to ask for at a time */
+};
+
+/* Asks for the next lines, for L2: the processor's own prefetching ends with each row. */
 static void
-walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int64_t row,
-	int64_t col0, int64_t end, float *sums, float *scratch, int last)
+ahead_fetch(struct ahead *a)
+{
+	int64_t lines = a->lines;
+
+	while (a->rows > 0 && lines > 0) {
+		const int64_t end = cpu_min(a->at + lines * 64, a->row_bytes);
+
+		for (; a->at < end; a->at += 64, lines--)
+			__builtin_prefetch(a->row + a->at, 0, 2);
+		if (a->at >= a->row_bytes) {
+			a->at = 0;
+			a->row += a->stride;
+			a->rows--;
+		}
+	}
+}
+
+/* The block of b that piece i packs for k0, shared out over `times` calls. */
+static struct ahead
+ahead_of_b(const struct plan *plan, int64_t i, int64_t k0, int64_t times)
 {
 	const struct cpu_product *p = plan->p;
-	const int tn = p->form == CPU_TN;
+	const int64_t col = i / plan->n_rows * plan->cols, element = hone_dtype_bytes(p->b.dtype);
+	const int64_t cols = cpu_min(plan->cols, p->n - col);
+	const int64_t depth = cpu_min(plan->depth, p->k - k0);
+	const int nt = p->form == CPU_NT;
+	struct ahead a = {.row_bytes = (nt ? depth : cols) * element,
+		.stride = p->ldb * element,
+		.rows = nt ? cols : depth};
+
+	if (cols <= 0 || depth <= 0)
+		return (struct ahead){0};
+	a.row = cpu_at(&p->b, nt ? col * p->ldb + k0 : k0 * p->ldb + col);
+	a.lines = a.rows * (a.row_bytes / 64 + 1) / times + 1;
+	return a;
+}
+
+/* What comes after the block at k0 of piece i: its next block, this worker's next piece, or
+ * one of the next product. */
+static struct ahead
+ahead_after(const struct plan *plan, int64_t i, int64_t k0, int64_t times)
+{
+	const int64_t later = i + plan->d->n_workers, n = plan->n_rows * plan->n_cols;
+
+	if (k0 + plan->depth < plan->p->k)
+		return ahead_of_b(plan, i, k0 + plan->depth, times);
+	if (later < n)
+		return ahead_of_b(plan, later, 0, times);
+	if (plan->next)
+		return ahead_of_b(plan->next, later - n, 0, times);
+	return (struct ahead){0};
+}
+
+/* The m rows that a tile is going to add to. */
+static void
+fetch_target(const uint8_t *p, int64_t row_bytes, int64_t m, int64_t bytes)
+{
+	for (int64_t r = 0; r < m; r++, p += row_bytes)
+		for (int64_t at = 0; at < bytes; at += 64)
+			__builtin_prefetch(p + at, 1, 3);
+}
+
+/* ---- Walking a block ---- */
+
+/* Rows of a against all panels of a block. */
+struct walk {
+	const struct plan *plan;
+	struct hn_tile t;
+	const float *panels;
+	int64_t col0, col1;
+	float *sums;    /* of earlier blocks of k, at the tile's row; NULL when k has one block */
+	float *scratch; /* then: a tile */
+	int last;       /* the last block of k */
+	struct ahead ahead;
+};
+
+/* One tile of rows.  t.add says whether it adds to what sums (TN: y) hold. */
+static void
+walk_panels(struct walk *w, int64_t row)
+{
+	const struct plan *plan = w->plan;
+	const struct cpu_product *p = plan->p;
+	const int tn = p->form == CPU_TN, carry = w->t.add;
+	const int64_t element = hone_dtype_bytes(p->y.dtype);
 	void (*const run)(const struct hn_tile *) =
 		tn ? plan->k->tile_k_order : plan->k->tile_row_order;
-	const int carry = t->add;
+	struct hn_tile *t = &w->t;
 
-	for (int64_t col = col0; col < end;) {
-		const int64_t n = cpu_min(plan->panel, end - col);
-		const int in_place =
-			p->y.dtype == HONE_DTYPE_F32 && !p->c.p && !sums && n % plan->k->lanes == 0;
+	t->b = w->panels;
+	for (int64_t col = w->col0; col < w->col1;) {
+		const int64_t n = cpu_min(plan->panel, w->col1 - col);
+		const int in_place = p->y.dtype == HONE_DTYPE_F32 && !p->c.p && !w->sums;
 
 		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
-		t->b = panels;
 		t->y = NULL;
+		ahead_fetch(&w->ahead);
+		if (tn)
+			fetch_target(cpu_at(&p->y, row * p->ldy + col), p->ldy * element, t->m,
+				n * element);
 		if (in_place && n == t->w) {
 			t->c = (float *)(void *)cpu_at(&p->y, row * p->ldy + col);
 			t->ldc = p->ldy;
 			t->add = tn && carry;
 			run(t);
 		} else {
-			t->c = sums ? sums + (col - col0) : scratch;
-			t->ldc = sums ? plan->cols : plan->panel;
-			t->add = sums && carry;
-			if (last && n == t->w && ends_as_bf16(p))
+			t->c = w->sums ? w->sums + (col - w->col0) : w->scratch;
+			t->ldc = w->sums ? plan->cols : plan->panel;
+			t->add = w->sums && carry;
+			if (w->last && n == t->w && ends_as_bf16(p))
 				set_end(p, t, row, col);
 			run(t);
-			if (!t->y && (last || tn))
+			if (!t->y && w->last)
 				finish_tile(plan, t->c, t->ldc, row, t->m, col, n, tn && carry);
 		}
-		panels += t->w * t->steps;
+		t->b = (const float *)t->b + t->w * t->steps;
 		col += n;
 	}
 	t->add = carry;
@@ -254,6 +346,7 @@ piece(void *ctx, int64_t i, int32_t worker)
 	const struct cpu_product *p = plan->p;
 	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
+	const int64_t tile = plan->k->tile_rows, n_panels = cpu_ceil(col1 - col0, plan->panel);
 	uint8_t *scratch = plan->d->worker[worker].memory;
 	float *const panels = (float *)(void *)scratch,
 		     *const copy = (float *)(void *)(scratch + plan->a_at);
@@ -261,16 +354,22 @@ piece(void *ctx, int64_t i, int32_t worker)
 
 	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
 		const int64_t depth = cpu_min(plan->depth, p->k - k0);
-		const int last = k0 + plan->depth >= p->k;
-		struct hn_tile t = {
-			.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)};
+		struct walk w = {.plan = plan,
+			.t = {.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)},
+			.panels = panels,
+			.col0 = col0,
+			.col1 = col1,
+			.scratch = c,
+			.last = k0 + plan->depth >= p->k};
 
 		pack_b(plan, panels, col0, col1, k0, depth);
-		for (int64_t row = row0; row < row1; row += plan->k->tile_rows) {
-			t.m = cpu_min(plan->k->tile_rows, row1 - row);
-			tile_a(plan, &t, copy, row, k0, depth);
-			walk_panels(plan, &t, panels, row, col0, col1,
-				plan->depth < p->k ? c + (row - row0) * plan->cols : NULL, c, last);
+		w.ahead = ahead_after(plan, i, k0, n_panels * cpu_ceil(row1 - row0, tile));
+		for (int64_t row = row0; row < row1; row += tile) {
+			w.t.m = cpu_min(tile, row1 - row);
+			if (plan->depth < p->k)
+				w.sums = c + (row - row0) * plan->cols;
+			tile_a(plan, &w.t, copy, row, k0, depth);
+			walk_panels(&w, row);
 		}
 	}
 }
@@ -306,17 +405,22 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
 	float *const panels = (float *)(void *)scratch;
-	struct hn_tile t = {.bf16 = plan->bf16,
-		.add = plan->k0 > 0 || p->accumulate,
-		.steps = steps_of(plan, depth),
-		.lda = tile};
+	struct walk w = {.plan = plan,
+		.t = {.bf16 = plan->bf16,
+			.add = plan->k0 > 0 || p->accumulate,
+			.steps = steps_of(plan, depth),
+			.lda = tile},
+		.panels = panels,
+		.col0 = col0,
+		.col1 = col1,
+		.scratch = (float *)(void *)(scratch + plan->c_at),
+		.last = 1};
 
 	pack_b(plan, panels, col0, col1, plan->k0, depth);
 	for (int64_t row = row0; row < row1; row += tile) {
-		t.m = cpu_min(tile, row1 - row);
-		t.a = plan->shared + row * t.steps;
-		walk_panels(plan, &t, panels, row, col0, col1, NULL,
-			(float *)(void *)(scratch + plan->c_at), 1);
+		w.t.m = cpu_min(tile, row1 - row);
+		w.t.a = plan->shared + row * w.t.steps;
+		walk_panels(&w, row);
 	}
 }
 
