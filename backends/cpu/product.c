@@ -246,13 +246,24 @@ ahead_after(const struct plan *plan, int64_t i, int64_t k0, int64_t times)
 	return (struct ahead){0};
 }
 
-/* The m rows that a tile is going to add to. */
+/* What a tile of m rows by n columns is going to be added to; to be written where that is y. */
 static void
-fetch_target(const uint8_t *p, int64_t row_bytes, int64_t m, int64_t bytes)
+fetch_addend(const struct cpu_product *p, int64_t row, int64_t m, int64_t col, int64_t n)
 {
-	for (int64_t r = 0; r < m; r++, p += row_bytes)
-		for (int64_t at = 0; at < bytes; at += 64)
-			__builtin_prefetch(p + at, 1, 3);
+	const struct cpu_mat *c = p->c.p ? &p->c : &p->y;
+	const int64_t element = hone_dtype_bytes(c->dtype), row_bytes = p->ldy * element;
+	const uint8_t *at = cpu_at(c, row * p->ldy + col), *const end = at + m * row_bytes;
+	const int64_t bytes = n * element;
+
+	if (c->p == p->y.p) {
+		for (; at < end; at += row_bytes)
+			for (int64_t byte = 0; byte < bytes; byte += 64)
+				__builtin_prefetch(at + byte, 1, 3);
+		return;
+	}
+	for (; at < end; at += row_bytes)
+		for (int64_t byte = 0; byte < bytes; byte += 64)
+			__builtin_prefetch(at + byte, 0, 3);
 }
 
 /* ---- Walking a block ---- */
@@ -276,7 +287,6 @@ walk_panels(struct walk *w, int64_t row)
 	const struct plan *plan = w->plan;
 	const struct cpu_product *p = plan->p;
 	const int tn = p->form == CPU_TN, carry = w->t.add;
-	const int64_t element = hone_dtype_bytes(p->y.dtype);
 	void (*const run)(const struct hn_tile *) =
 		tn ? plan->k->tile_k_order : plan->k->tile_row_order;
 	struct hn_tile *t = &w->t;
@@ -289,9 +299,8 @@ walk_panels(struct walk *w, int64_t row)
 		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
 		t->y = NULL;
 		ahead_fetch(&w->ahead);
-		if (tn)
-			fetch_target(cpu_at(&p->y, row * p->ldy + col), p->ldy * element, t->m,
-				n * element);
+		if (tn || (w->last && p->c.p))
+			fetch_addend(p, row, t->m, col, n);
 		if (in_place && n == t->w) {
 			t->c = (float *)(void *)cpu_at(&p->y, row * p->ldy + col);
 			t->ldc = p->ldy;
@@ -357,7 +366,7 @@ piece(void *ctx, int64_t i, int32_t worker)
 		struct walk w = {.plan = plan,
 			.t = {.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)},
 			.panels = panels,
-			.col0 = col0,
+				.col0 = col0,
 			.col1 = col1,
 			.scratch = c,
 			.last = k0 + plan->depth >= p->k};
