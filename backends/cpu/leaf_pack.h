@@ -250,12 +250,13 @@ LANE void
 pack_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
 {
 	const int64_t steps = bf16 ? (p->k + 1) / 2 : p->k;
+	const int64_t whole = p->steps ? p->steps : steps;
 
 	for (int64_t k = 0; k < steps; k += PACK_STEPS) {
 		const int64_t to = steps - k < PACK_STEPS ? steps : k + PACK_STEPS;
 		float *panel = p->out;
 
-		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * steps)
+		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * whole)
 			pack_steps(bf16, dtype, p, panel, j, k, to);
 	}
 }

@@ -23,6 +23,7 @@ struct bench_profile {
 	struct hone_backend_vt vt; /* the device's, with another submit */
 	const struct hone_backend_vt *inner;
 	double (*now)(void);
+	bool by_place;
 	struct kind kinds[KINDS_MAX];
 	uint32_t n_kinds;
 };
@@ -126,36 +127,72 @@ find_kind(struct bench_profile *p, const char *name)
 	return &p->kinds[p->n_kinds++];
 }
 
+/* "model.layers.#.mlp.up_proj: 4 from matmul": commands that are of one place in the model. */
+static void
+name_place(char *name, const struct hone_command *c, uint32_t n)
+{
+	const struct hn_op *op = hn_op_find(c->op);
+	size_t len = 0;
+
+	for (const char *p = c->name; *p && len < NAME_MAX_ / 2; p++)
+		if (*p < '0' || *p > '9')
+			name[len++] = *p;
+		else if (len == 0 || name[len - 1] != '#')
+			name[len++] = '#';
+	(void)snprintf(name + len, NAME_MAX_ - len, ": %u from %s %s", n,
+		op ? op->name : "custom", form_of(c));
+}
+
+/* How many commands from `c` on are of the same place. */
+static uint32_t
+count_place(const struct hone_command *c, uint32_t n, uint32_t stride)
+{
+	const uint8_t *at = (const uint8_t *)c;
+	uint32_t i = 1;
+
+	while (i < n &&
+		strcmp(((const struct hone_command *)(const void *)(at + i * stride))->name,
+			c->name) == 0)
+		i++;
+	return i;
+}
+
 static enum hone_status
 submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t stride,
 	const struct hone_run *run, struct hone_error *err)
 {
 	struct bench_profile *p = the_profile;
 	const uint8_t *at = (const uint8_t *)commands;
+	enum hone_status st = HONE_OK;
+	uint32_t some;
 
-	for (uint32_t i = 0; i < n; i++, at += stride) {
+	for (uint32_t i = 0; i < n && !st; i += some, at += some * stride) {
 		const struct hone_command *c = (const void *)at;
 		char name[NAME_MAX_];
 		struct kind *kind;
-		enum hone_status st;
 		double begin;
 
-		name_kind(name, c, run);
+		some = p->by_place ? count_place(c, n - i, stride) : 1;
+		if (p->by_place)
+			name_place(name, c, some);
+		else
+			name_kind(name, c, run);
 		kind = find_kind(p, name);
 		begin = p->now();
-		st = p->inner->submit(device, c, 1, stride, run, err);
+		st = p->inner->submit(device, c, some, stride, run, err);
 		kind->seconds += p->now() - begin;
-		kind->flops += flops_of(c, run);
-		kind->bytes += bytes_of(c, run);
+		for (uint32_t k = 0; k < some; k++) {
+			c = (const void *)(at + k * stride);
+			kind->flops += flops_of(c, run);
+			kind->bytes += bytes_of(c, run);
+		}
 		kind->n++;
-		if (st)
-			return st;
 	}
-	return HONE_OK;
+	return st;
 }
 
 struct bench_profile *
-bench_profile_attach(struct hn_device *device, double (*now)(void))
+bench_profile_attach(struct hn_device *device, double (*now)(void), bool by_place)
 {
 	struct bench_profile *p = hn_alloc(sizeof *p);
 
@@ -164,6 +201,7 @@ bench_profile_attach(struct hn_device *device, double (*now)(void))
 	p->vt = *device->vt;
 	p->vt.submit = submit;
 	p->now = now;
+	p->by_place = by_place;
 	device->vt = &p->vt;
 	the_profile = p;
 	return p;

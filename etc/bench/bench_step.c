@@ -3,7 +3,7 @@
  *
  *     bench_step MODEL|smollm2 [--full] [--compute bf16|f32] [--rows 2048] [--length 256]
  *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5] [--json]
- *                [--profile]
+ *                [--profile | --places]
  *
  * "smollm2" is a model of SmolLM2-135M's shape with random bf16 weights, made in $TMPDIR.
  * First the multiply-add peak of the same threads is measured.  Then steps of LoRA (all
@@ -11,7 +11,8 @@
  * printed with the floating-point operations that the work needs at least (products of
  * frozen weights forward and for the inputs' gradients, of trained ones also for their own,
  * attention with half its scores), so that the share is of what the machine could do.
- * --profile adds where the time of all steps but the first goes, by kind of command.
+ * --profile adds where the time of all steps but the first goes, by kind of command, --places
+ * by place in the model.
  */
 #include <math.h>
 #include <stdio.h>
@@ -237,8 +238,9 @@ main(int argc, char **argv)
 
 	if (hn_run_open(&run, &wanted, &err))
 		die(&err);
-	if (has(argc, argv, "--profile"))
-		profile = bench_profile_attach(&run.devices[0], now);
+	if (has(argc, argv, "--profile") || has(argc, argv, "--places"))
+		profile = bench_profile_attach(
+			&run.devices[0], now, has(argc, argv, "--places"));
 	request = hn_run_build_request(&run, HN_BUILD_TRAIN);
 	request.capacity = (struct hn_capacity){b.micro, b.micro / b.length, b.length, b.micro, 0};
 	hn_engine_init(&engine, &run.model, &run.params, run.devices, run.n_devices, run.compute);
