@@ -8,7 +8,8 @@
  * number of threads.
  *
  * A command is looked up in the table at the end (op -> function, operands, attributes) and
- * runs at once on the calling thread and the host's pool; wait has nothing to wait for.
+ * runs on the calling thread and the host's pool, at once or with a later one of the same
+ * submission that takes it along (joined.c); wait has nothing to wait for.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <hone/storage.h>
 
 #include "cpu.h"
+#include "joined.h"
 #include "ops.h"
 
 #define ALIGNMENT  64
@@ -291,12 +293,30 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 	const struct hone_run *run, struct hone_error *err)
 {
 	struct cpu_device *d = device;
-	const uint8_t *at = (const uint8_t *)commands;
+	const uint8_t *at = (const uint8_t *)commands, *waiting = NULL;
+	uint32_t taken_at = 0; /* by which command, where `waiting` is one */
 
 	for (uint32_t i = 0; i < n; i++, at += stride) {
-		const struct cpu_call call = {.d = d, .k = d->k, .c = (const void *)at, .run = run};
+		struct cpu_call call = {.d = d,
+			.k = d->k,
+			.c = (const void *)at,
+			.run = run,
+			.later = at + stride,
+			.n_later = n - i - 1,
+			.stride = stride};
 		const cpu_op op = cpu_op_find(call.c->op);
+		const uint32_t later = waiting ? 0 : cpu_join_find(at, n - i, stride, run);
 		enum hone_status st;
+
+		if (later) {
+			waiting = at;
+			taken_at = i + later;
+			continue;
+		}
+		if (waiting && i == taken_at) {
+			call.joined = (const void *)waiting;
+			waiting = NULL;
+		}
 
 		if (!op)
 			return hone_fail(err, HONE_EBUG,

@@ -44,6 +44,9 @@ struct cpu_call {
 	const struct hn_cpu_kernels *k;
 	const struct hone_command *c;
 	const struct hone_run *run;
+	const struct hone_command *joined; /* a product before it that it takes along, or NULL */
+	const uint8_t *later;              /* commands after it, `stride` apart */
+	uint32_t n_later, stride;
 };
 
 /* A dense operand on the host: rows are live rows. */
@@ -140,13 +143,14 @@ cpu_round_up(int64_t a, int64_t b)
 	return cpu_ceil(a, b) * b;
 }
 
-/* product.c: y [m, n] = a b for dense operands; c may be NULL. */
+/* product.c: y [m, n] = a b + u v + c for dense operands, u v of the same form (NT, NN). */
 enum { CPU_NT = 0, CPU_NN = 1, CPU_TN = 2 };
 struct cpu_product {
 	int32_t form, accumulate;
 	int64_t m, n, k;
-	struct cpu_mat a, b, c, y; /* c.p NULL = none; rows and cols unused */
-	int64_t lda, ldb, ldy;     /* elements from row to row; c has y's */
+	int64_t r;                       /* of u v; 0 = none */
+	struct cpu_mat a, b, u, v, c, y; /* c.p NULL = none; rows and cols unused */
+	int64_t lda, ldb, ldu, ldv, ldy; /* elements from row to row; c has y's */
 };
 
 /* pointwise.c: how b lies beside a in BINARY. */

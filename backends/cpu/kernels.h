@@ -15,7 +15,8 @@
 
 #define HN_THIN 8 /* rank up to which products take their thin forms */
 
-/* c [m, w] (+)= a b; see leaf_product.h for the two orders of a.  lda in 32-bit words. */
+/* c [m, w] (+)= a b [+ u v]; see leaf_product.h for the two orders of a.  lda, ldu in 32-bit
+ * words. */
 struct hn_tile {
 	int32_t bf16; /* 1: a and b hold bf16 pairs; 0: f32 */
 	int32_t add;  /* 1: add to c */
@@ -25,6 +26,8 @@ struct hn_tile {
 	const void *b;
 	float *c;
 	int64_t ldc;
+	const void *u; /* row order: rows of `more` words, whose steps of v follow those of b */
+	int64_t ldu, more;
 	uint16_t *y;          /* not NULL: the result goes here as bf16, not to c */
 	const uint16_t *plus; /* NULL, or bf16 laid out as y that is added to it */
 	int64_t ldy;
@@ -41,6 +44,7 @@ struct hn_pack {
 	const void *in; /* at the first element wanted */
 	int64_t ld;     /* elements from row to row of `in` */
 	int64_t n, k;
+	int64_t steps; /* pack_nn: of a whole panel, 0 = those of k */
 };
 
 /* c [8, n] = a^T b: a in K order, 8 words a step; b [k, n] dense, ldb elements a row. */

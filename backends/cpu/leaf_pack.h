@@ -186,6 +186,25 @@ column_words(const int bf16, const uint8_t *row, int64_t row_bytes, int32_t dtyp
 	return (vf)(low | (high << 16));
 }
 
+#ifdef HN_AVX512
+typedef uint16_t vhh __attribute__((vector_size(HN_LANES * 4)));
+
+/* The pairs of two rows of bf16: two vectors of words. */
+LANE void
+pair_rows(float *out, const uint8_t *low, const uint8_t *high)
+{
+	vhh a, b, pairs[2];
+
+	memcpy(&a, low, sizeof a);
+	memcpy(&b, high, sizeof b);
+	pairs[0] = __builtin_shufflevector(a, b, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7,
+		39, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47);
+	pairs[1] = __builtin_shufflevector(a, b, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22,
+		54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63);
+	memcpy(out, pairs, sizeof pairs);
+}
+#endif
+
 #define PACK_STEPS 16 /* steps of one panel before the next: its rows are in L1 by then */
 
 /* Steps [from, to) of one panel, columns [j, j + w). */
@@ -199,6 +218,13 @@ pack_steps(const int bf16, const int32_t dtype, const struct hn_pack *p, float *
 
 	out += from * p->w;
 	for (int64_t k = from; k < to; k++, row += step * row_bytes, out += p->w) {
+#ifdef HN_AVX512
+		if (bf16 && dtype == HONE_DTYPE_BF16 && p->w == 2 * HN_LANES && p->n - j >= p->w &&
+			k < paired) {
+			pair_rows(out, row + 2 * j, row + row_bytes + 2 * j);
+			continue;
+		}
+#endif
 		if (p->w == 2 * HN_LANES && p->n - j >= p->w && k < paired) {
 			v_store(out, column_words(bf16, row, row_bytes, dtype, j, HN_LANES, 1));
 			v_store(out + HN_LANES,
@@ -224,12 +250,13 @@ LANE void
 pack_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
 {
 	const int64_t steps = bf16 ? (p->k + 1) / 2 : p->k;
+	const int64_t whole = p->steps ? p->steps : steps;
 
 	for (int64_t k = 0; k < steps; k += PACK_STEPS) {
 		const int64_t to = steps - k < PACK_STEPS ? steps : k + PACK_STEPS;
 		float *panel = p->out;
 
-		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * steps)
+		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * whole)
 			pack_steps(bf16, dtype, p, panel, j, k, to);
 	}
 }

@@ -9,7 +9,9 @@
  * types an address is that of a 32-bit word, so one body serves both with its own multiply.
  *
  * Per k step a tile of 12 x 32 does 24 multiply-adds on 2 vector loads and 12 broadcasts;
- * accumulators stay in registers, in ascending k.  In f32 the sum is cut every TILE_CHAIN steps
+ * accumulators stay in registers, in ascending k.  A second product of a short k, u v, may follow
+ * into the same accumulators: an update beside a frozen weight costs its own multiplications and
+ * nothing else, and changes no bit where it is zero.  In f32 the sum is cut every TILE_CHAIN steps
  * and added to c: an error of rounding then grows with the length of a piece, not with K, for
  * one pass over the tile of c in a hundred.  Twin: the loops of reference's matmul.
  */
@@ -58,23 +60,16 @@ tile_to_bf16(const int m, const int nv, const struct hn_tile *t, vf acc[HN_TILE_
 		}
 }
 
-/* One tile; m, nv, order and bf16 are constants at every call, so that the loops unroll.
- * `steps` counts 32-bit words along k.  Row pointers come in threes off one base so that
- * they fit the general registers; the empty asm keeps the compiler from undoing that. */
+/* acc += a b over `steps` words along k; m, nv, order and bf16 are constants at every call, so
+ * that the loops unroll.  Row pointers come in threes off one base so that they fit the general
+ * registers; the empty asm keeps the compiler from undoing that. */
 LANE void
-tile_body(const int m, const int nv, const int order, const int bf16, const struct hn_tile *t)
+tile_sum(const int m, const int nv, const int order, const int bf16, vf acc[HN_TILE_ROWS][2],
+	const float *a, const int64_t lda, const float *b, const int64_t steps)
 {
-	const int64_t steps = t->steps, lda = t->lda, ldc = t->ldc;
-	const float *a = t->a, *b = t->b, *base[HN_TILE_ROWS / 3];
-	float *const c = t->c;
-	vf acc[HN_TILE_ROWS][2];
+	const float *base[HN_TILE_ROWS / 3];
 	int64_t stride = lda;
 
-#pragma GCC unroll 12
-	for (int r = 0; r < m; r++)
-#pragma GCC unroll 2
-		for (int j = 0; j < nv; j++)
-			acc[r][j] = v_set(0.0f);
 #pragma GCC unroll 4
 	for (int i = 0; i < HN_TILE_ROWS / 3; i++)
 		base[i] = a + 3 * i * lda;
@@ -111,6 +106,25 @@ tile_body(const int m, const int nv, const int order, const int bf16, const stru
 		}
 	}
 	(void)bf16;
+}
+
+/* One tile. */
+LANE void
+tile_body(const int m, const int nv, const int order, const int bf16, const struct hn_tile *t)
+{
+	const int64_t ldc = t->ldc;
+	float *const c = t->c;
+	vf acc[HN_TILE_ROWS][2];
+
+#pragma GCC unroll 12
+	for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++)
+			acc[r][j] = v_set(0.0f);
+	tile_sum(m, nv, order, bf16, acc, t->a, t->lda, t->b, t->steps);
+	if (order == TILE_ROW_ORDER && t->more)
+		tile_sum(m, nv, order, bf16, acc, t->u, t->ldu,
+			(const float *)t->b + t->steps * nv * HN_LANES, t->more);
 #pragma GCC unroll 12
 	for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
@@ -140,6 +154,7 @@ tile_pieces(const int m, const int nv, const int order, const int bf16, const st
 	}
 	for (int64_t k = 0; k < t->steps || k == 0; k += TILE_CHAIN) {
 		piece.steps = t->steps - k < TILE_CHAIN ? t->steps - k : TILE_CHAIN;
+		piece.more = k + TILE_CHAIN < t->steps ? 0 : t->more;
 		tile_body(m, nv, order, bf16, &piece);
 		piece.a = (const float *)piece.a +
 			(order == TILE_K_ORDER ? TILE_CHAIN * t->lda : TILE_CHAIN);

@@ -9,9 +9,14 @@
  *
  * so a tile of a is read once per block of columns and stays in L1, a panel streams from L2.
  * Where k is longer than a block the sums wait in f32, and go on in the same order: each
- * element of y is one chain over ascending k, whatever the split.  In TN both operands run
+ * element of y is one chain over ascending k, whatever the split.  Where it is much longer (the
+ * input's gradient of a head) all pieces take one block of k before any takes the next: the
+ * block of a stays in L2 and b is read once, in the order of memory.  In TN both operands run
  * across k: a is packed for all pieces by all threads first, a block of k at a time, and the
  * sums wait in y, which is f32.
+ *
+ * A second product u v with a k of a few elements is part of the same tiles, as further steps
+ * of the last block: adapters beside a weight (joined.c).
  *
  * The compute type: bf16 products with f32 sums when the path has them and the activation a
  * is bf16, whatever b is; else f32.  Flops 2 m n k; bytes of a (n / columns of a
@@ -19,6 +24,8 @@
  * of reference.
  */
 #include "product.h"
+
+#include "joined.h"
 
 #define B_BYTES  (384 * 1024) /* packed columns of a piece: L2, beside a */
 #define ROWS_MAX 516          /* rows of a piece, a multiple of every tile */
@@ -49,13 +56,16 @@ struct plan {
 	const struct cpu_product *p;
 	const struct cpu_device *d;
 	const struct hn_cpu_kernels *k;
-	int32_t bf16, direct;
+	int32_t bf16, direct, u_direct;
+	int64_t more;               /* steps of u v, in the last block of k */
 	int64_t rows, cols, depth;  /* of a block; depth is even */
 	int64_t n_rows, n_cols;     /* blocks */
 	int64_t panel;              /* columns of a full panel */
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
-	float *shared;              /* TN: a, packed, for the block of k at k0 */
+	int32_t deep, pad;          /* NT, NN: one block of k after the other, for all pieces */
+	float *shared;              /* TN: a, packed, for the block of k at k0; deep: sums [m, n] */
 	int64_t k0;
+	const struct plan *next; /* the product after this one, NULL = unknown */
 };
 
 /* Words along k of a block of `depth` elements. */
@@ -70,11 +80,13 @@ plan_make(struct plan *plan)
 {
 	const struct cpu_product *p = plan->p;
 	const int64_t element = plan->bf16 ? 2 : 4, tile = plan->k->tile_rows;
-	const int64_t depth_max = plan->bf16 ? 2048 : 1024;
-	const int64_t n_depth = cpu_ceil(p->k, depth_max);
+	const int64_t longest = plan->bf16 ? 2048 : 1024;
 	const int tn = p->form == CPU_TN;
+	/* A long k is cut shorter: a tile of a then stays in L1, its block in L2. */
+	const int64_t n_depth = cpu_ceil(p->k, p->k > 2 * longest ? longest / 2 : longest);
 	int64_t steps, cols, least, fits;
 
+	plan->deep = !tn && p->k > 2 * longest;
 	plan->panel = 2 * plan->k->lanes;
 	plan->depth = p->k ? cpu_round_up(cpu_ceil(p->k, n_depth), 2) : 2;
 	if (tn) {
@@ -97,43 +109,67 @@ plan_make(struct plan *plan)
 	plan->cols = cpu_round_up(cpu_ceil(p->n, plan->n_cols), plan->panel);
 	plan->n_cols = cpu_ceil(p->n, plan->cols);
 
-	steps = steps_of(plan, plan->depth);
+	steps = steps_of(plan, plan->depth) + plan->more;
 	plan->a_at = (uint64_t)cpu_round_up(plan->cols * steps * 4, 64);
 	plan->c_at = plan->a_at + (uint64_t)cpu_round_up(tn ? 0 : tile * steps * 4, 64);
 	plan->bytes = plan->c_at +
-		(uint64_t)(plan->depth < p->k && !tn ? plan->rows * plan->cols
-						     : tile * plan->panel) *
+		(uint64_t)(plan->depth < p->k && !tn && !plan->deep ? plan->rows * plan->cols
+								    : tile * plan->panel) *
 			4;
 }
 
-/* Columns [col, end) of b, rows [k0, k0 + depth), as panels. */
+/* A matrix that panels are packed from: b, or v behind it. */
+struct source {
+	const struct cpu_mat *mat;
+	int64_t ld, k0, depth;
+	int64_t at; /* steps of a panel before its own */
+};
+
+/* Columns [col, end) as panels of `steps` steps in all. */
 static void
-pack_b(const struct plan *plan, float *out, int64_t col, int64_t end, int64_t k0, int64_t depth)
+pack_source(const struct plan *plan, const struct source *from, float *out, int64_t col,
+	int64_t end, int64_t steps)
 {
-	const struct cpu_product *p = plan->p;
-	const int64_t steps = steps_of(plan, depth), lanes = plan->k->lanes;
+	const int nt = plan->p->form == CPU_NT;
+	const int64_t lanes = plan->k->lanes;
 
 	while (col < end) {
-		const int64_t whole =
-			p->form == CPU_NT ? 0 : (end - col) / plan->panel * plan->panel;
+		const int64_t whole = nt ? 0 : (end - col) / plan->panel * plan->panel;
 		const int64_t n = whole ? whole : cpu_min(plan->panel, end - col);
-		const int64_t at = p->form == CPU_NT ? col * p->ldb + k0 : k0 * p->ldb + col;
+		const int64_t w = n > lanes ? plan->panel : lanes;
 		const struct hn_pack pack = {.bf16 = plan->bf16,
-			.dtype = p->b.dtype,
-			.out = out,
-			.w = n > lanes ? plan->panel : lanes,
-			.in = cpu_at(&p->b, at),
-			.ld = p->ldb,
+			.dtype = from->mat->dtype,
+			.out = out + from->at * w,
+			.w = w,
+			.in = cpu_at(from->mat,
+				nt ? col * from->ld + from->k0 : from->k0 * from->ld + col),
+			.ld = from->ld,
 			.n = n,
-			.k = depth};
+			.k = from->depth,
+			.steps = steps};
 
-		if (p->form == CPU_NT)
+		if (nt)
 			plan->k->pack_nt(&pack);
 		else
 			plan->k->pack_nn(&pack);
-		out += cpu_round_up(n, pack.w) * steps;
+		out += cpu_round_up(n, w) * steps;
 		col += n;
 	}
+}
+
+/* Columns [col, end) of b, rows [k0, k0 + depth), as panels; with v when `more` is set. */
+static void
+pack_b(const struct plan *plan, float *out, int64_t col, int64_t end, int64_t k0, int64_t depth,
+	int64_t more)
+{
+	const struct cpu_product *p = plan->p;
+	const int64_t steps = steps_of(plan, depth);
+	const struct source b = {.mat = &p->b, .ld = p->ldb, .k0 = k0, .depth = depth};
+	const struct source v = {.mat = &p->v, .ld = p->ldv, .depth = p->r, .at = steps};
+
+	pack_source(plan, &b, out, col, end, steps + more);
+	if (more)
+		pack_source(plan, &v, out, col, end, steps + more);
 }
 
 /* y of a tile: [row, row + m) by [col, col + n), from `tile`; `add` = onto what y holds. */
@@ -180,70 +216,182 @@ set_end(const struct cpu_product *p, struct hn_tile *t, int64_t row, int64_t col
 	t->ldy = p->ldy;
 }
 
-/* One tile of rows against all panels of a block.  The sums of earlier blocks of k are in
- * `sums` (NULL when k has one block: then `scratch` holds a tile). */
+/* ---- Fetching ahead ---- */
+
+/* Memory that is wanted soon: `rows` runs of bytes, `stride` apart. */
+struct ahead {
+	const uint8_t *row; /* being asked for, from byte `at` */
+	int64_t at, row_bytes, stride, rows;
+	int64_t lines; /* to ask for at a time */
+};
+
+/* Asks for the next lines, for L2: the processor's own prefetching ends with each row. */
 static void
-walk_panels(const struct plan *plan, struct hn_tile *t, const float *panels, int64_t row,
-	int64_t col0, int64_t end, float *sums, float *scratch, int last)
+ahead_fetch(struct ahead *a)
+{
+	int64_t lines = a->lines;
+
+	while (a->rows > 0 && lines > 0) {
+		const int64_t end = cpu_min(a->at + lines * 64, a->row_bytes);
+
+		for (; a->at < end; a->at += 64, lines--)
+			__builtin_prefetch(a->row + a->at, 0, 2);
+		if (a->at >= a->row_bytes) {
+			a->at = 0;
+			a->row += a->stride;
+			a->rows--;
+		}
+	}
+}
+
+/* The block of b that piece i packs for k0, shared out over `times` calls. */
+static struct ahead
+ahead_of_b(const struct plan *plan, int64_t i, int64_t k0, int64_t times)
 {
 	const struct cpu_product *p = plan->p;
-	const int tn = p->form == CPU_TN;
+	const int64_t col = i / plan->n_rows * plan->cols, element = hone_dtype_bytes(p->b.dtype);
+	const int64_t cols = cpu_min(plan->cols, p->n - col);
+	const int64_t depth = cpu_min(plan->depth, p->k - k0);
+	const int nt = p->form == CPU_NT;
+	struct ahead a = {.row_bytes = (nt ? depth : cols) * element,
+		.stride = p->ldb * element,
+		.rows = nt ? cols : depth};
+
+	if (cols <= 0 || depth <= 0)
+		return (struct ahead){0};
+	a.row = cpu_at(&p->b, nt ? col * p->ldb + k0 : k0 * p->ldb + col);
+	a.lines = a.rows * (a.row_bytes / 64 + 1) / times + 1;
+	return a;
+}
+
+/* What comes after the block at k0 of piece i: its next block, this worker's next piece, or
+ * one of the next product. */
+static struct ahead
+ahead_after(const struct plan *plan, int64_t i, int64_t k0, int64_t times)
+{
+	const int64_t later = i + plan->d->n_workers, n = plan->n_rows * plan->n_cols;
+
+	if (plan->deep && later < n)
+		return ahead_of_b(plan, later, k0, times);
+	if (k0 + plan->depth < plan->p->k)
+		return ahead_of_b(plan, plan->deep ? later - n : i, k0 + plan->depth, times);
+	if (later < n)
+		return ahead_of_b(plan, later, 0, times);
+	if (plan->next)
+		return ahead_of_b(plan->next, later - n, 0, times);
+	return (struct ahead){0};
+}
+
+/* What a tile of m rows by n columns is going to be added to; to be written where that is y. */
+static void
+fetch_addend(const struct cpu_product *p, int64_t row, int64_t m, int64_t col, int64_t n)
+{
+	const struct cpu_mat *c = p->c.p ? &p->c : &p->y;
+	const int64_t element = hone_dtype_bytes(c->dtype), row_bytes = p->ldy * element;
+	const uint8_t *at = cpu_at(c, row * p->ldy + col), *const end = at + m * row_bytes;
+	const int64_t bytes = n * element;
+
+	if (c->p == p->y.p) {
+		for (; at < end; at += row_bytes)
+			for (int64_t byte = 0; byte < bytes; byte += 64)
+				__builtin_prefetch(at + byte, 1, 3);
+		return;
+	}
+	for (; at < end; at += row_bytes)
+		for (int64_t byte = 0; byte < bytes; byte += 64)
+			__builtin_prefetch(at + byte, 0, 3);
+}
+
+/* ---- Walking a block ---- */
+
+/* Rows of a against all panels of a block. */
+struct walk {
+	const struct plan *plan;
+	struct hn_tile t;
+	const float *panels;
+	int64_t col0, col1;
+	float *sums; /* of earlier blocks of k, at the tile; NULL when k has one block */
+	int64_t ldsums;
+	float *scratch; /* then: a tile */
+	int last;       /* the last block of k */
+	struct ahead ahead;
+};
+
+/* One tile of rows.  t.add says whether it adds to what sums (TN: y) hold. */
+static void
+walk_panels(struct walk *w, int64_t row)
+{
+	const struct plan *plan = w->plan;
+	const struct cpu_product *p = plan->p;
+	const int tn = p->form == CPU_TN, carry = w->t.add;
 	void (*const run)(const struct hn_tile *) =
 		tn ? plan->k->tile_k_order : plan->k->tile_row_order;
-	const int carry = t->add;
+	struct hn_tile *t = &w->t;
 
-	for (int64_t col = col0; col < end;) {
-		const int64_t n = cpu_min(plan->panel, end - col);
-		const int in_place =
-			p->y.dtype == HONE_DTYPE_F32 && !p->c.p && !sums && n % plan->k->lanes == 0;
+	t->b = w->panels;
+	for (int64_t col = w->col0; col < w->col1;) {
+		const int64_t n = cpu_min(plan->panel, w->col1 - col);
+		const int in_place = p->y.dtype == HONE_DTYPE_F32 && !p->c.p && !w->sums;
 
 		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
-		t->b = panels;
 		t->y = NULL;
+		ahead_fetch(&w->ahead);
+		if (tn || (w->last && p->c.p))
+			fetch_addend(p, row, t->m, col, n);
 		if (in_place && n == t->w) {
 			t->c = (float *)(void *)cpu_at(&p->y, row * p->ldy + col);
 			t->ldc = p->ldy;
 			t->add = tn && carry;
 			run(t);
 		} else {
-			t->c = sums ? sums + (col - col0) : scratch;
-			t->ldc = sums ? plan->cols : plan->panel;
-			t->add = sums && carry;
-			if (last && n == t->w && ends_as_bf16(p))
+			t->c = w->sums ? w->sums + (col - w->col0) : w->scratch;
+			t->ldc = w->sums ? w->ldsums : plan->panel;
+			t->add = w->sums && carry;
+			if (w->last && n == t->w && ends_as_bf16(p))
 				set_end(p, t, row, col);
 			run(t);
-			if (!t->y && (last || tn))
+			if (!t->y && w->last)
 				finish_tile(plan, t->c, t->ldc, row, t->m, col, n, tn && carry);
 		}
-		panels += t->w * t->steps;
+		t->b = (const float *)t->b + t->w * (t->steps + t->more);
 		col += n;
 	}
 	t->add = carry;
 }
 
-/* a's rows [row, row + m) at k0 for a tile: in place, or copied to the worker's scratch. */
+/* m rows of a matrix from element `at`, as words of the compute type: in place, or copied. */
+static const void *
+tile_rows_of(const struct plan *plan, const struct cpu_mat *mat, int64_t ld, int64_t at, int64_t m,
+	int64_t depth, int direct, float *copy, int64_t *ld_words)
+{
+	const struct hn_pack pack = {.bf16 = plan->bf16,
+		.dtype = mat->dtype,
+		.out = copy,
+		.w = steps_of(plan, depth),
+		.in = cpu_at(mat, at),
+		.ld = ld,
+		.n = m,
+		.k = depth};
+
+	*ld_words = direct ? (plan->bf16 ? ld / 2 : ld) : pack.w;
+	if (direct)
+		return pack.in;
+	plan->k->pack_copy(&pack);
+	return copy;
+}
+
+/* The rows of a from `row` at k0 for a tile, and those of u with the last block. */
 static void
 tile_a(const struct plan *plan, struct hn_tile *t, float *copy, int64_t row, int64_t k0,
 	int64_t depth)
 {
 	const struct cpu_product *p = plan->p;
-	const struct hn_pack pack = {.bf16 = plan->bf16,
-		.dtype = p->a.dtype,
-		.out = copy,
-		.w = t->steps,
-		.in = cpu_at(&p->a, row * p->lda + k0),
-		.ld = p->lda,
-		.n = t->m,
-		.k = depth};
 
-	if (plan->direct) {
-		t->a = pack.in;
-		t->lda = plan->bf16 ? p->lda / 2 : p->lda;
-		return;
-	}
-	plan->k->pack_copy(&pack);
-	t->a = copy;
-	t->lda = t->steps;
+	t->a = tile_rows_of(
+		plan, &p->a, p->lda, row * p->lda + k0, t->m, depth, plan->direct, copy, &t->lda);
+	if (t->more)
+		t->u = tile_rows_of(plan, &p->u, p->ldu, row * p->ldu, t->m, p->r, plan->u_direct,
+			copy + plan->k->tile_rows * t->steps, &t->ldu);
 }
 
 /* A piece of NT or NN. */
@@ -254,23 +402,35 @@ piece(void *ctx, int64_t i, int32_t worker)
 	const struct cpu_product *p = plan->p;
 	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
+	const int64_t tile = plan->k->tile_rows, n_panels = cpu_ceil(col1 - col0, plan->panel);
 	uint8_t *scratch = plan->d->worker[worker].memory;
 	float *const panels = (float *)(void *)scratch,
 		     *const copy = (float *)(void *)(scratch + plan->a_at);
 	float *const c = (float *)(void *)(scratch + plan->c_at);
+	const int64_t end = plan->deep ? plan->k0 + 1 : p->k;
 
-	for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += plan->depth) {
+	for (int64_t k0 = plan->k0; k0 < end || k0 == 0; k0 += plan->depth) {
 		const int64_t depth = cpu_min(plan->depth, p->k - k0);
-		const int last = k0 + plan->depth >= p->k;
-		struct hn_tile t = {
-			.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)};
+		struct walk w = {.plan = plan,
+			.t = {.bf16 = plan->bf16, .add = k0 > 0, .steps = steps_of(plan, depth)},
+			.panels = panels,
+			.col0 = col0,
+			.col1 = col1,
+			.scratch = c,
+			.ldsums = plan->deep ? cpu_round_up(p->n, plan->panel) : plan->cols,
+			.last = k0 + plan->depth >= p->k};
 
-		pack_b(plan, panels, col0, col1, k0, depth);
-		for (int64_t row = row0; row < row1; row += plan->k->tile_rows) {
-			t.m = cpu_min(plan->k->tile_rows, row1 - row);
-			tile_a(plan, &t, copy, row, k0, depth);
-			walk_panels(plan, &t, panels, row, col0, col1,
-				plan->depth < p->k ? c + (row - row0) * plan->cols : NULL, c, last);
+		w.t.more = w.last ? plan->more : 0;
+		pack_b(plan, panels, col0, col1, k0, depth, w.t.more);
+		w.ahead = ahead_after(plan, i, k0, n_panels * cpu_ceil(row1 - row0, tile));
+		for (int64_t row = row0; row < row1; row += tile) {
+			w.t.m = cpu_min(tile, row1 - row);
+			if (plan->deep)
+				w.sums = plan->shared + row * w.ldsums + col0;
+			else if (plan->depth < p->k)
+				w.sums = c + (row - row0) * plan->cols;
+			tile_a(plan, &w.t, copy, row, k0, depth);
+			walk_panels(&w, row);
 		}
 	}
 }
@@ -306,17 +466,22 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
 	float *const panels = (float *)(void *)scratch;
-	struct hn_tile t = {.bf16 = plan->bf16,
-		.add = plan->k0 > 0 || p->accumulate,
-		.steps = steps_of(plan, depth),
-		.lda = tile};
+	struct walk w = {.plan = plan,
+		.t = {.bf16 = plan->bf16,
+			.add = plan->k0 > 0 || p->accumulate,
+			.steps = steps_of(plan, depth),
+			.lda = tile},
+		.panels = panels,
+		.col0 = col0,
+		.col1 = col1,
+		.scratch = (float *)(void *)(scratch + plan->c_at),
+		.last = 1};
 
-	pack_b(plan, panels, col0, col1, plan->k0, depth);
+	pack_b(plan, panels, col0, col1, plan->k0, depth, 0);
 	for (int64_t row = row0; row < row1; row += tile) {
-		t.m = cpu_min(tile, row1 - row);
-		t.a = plan->shared + row * t.steps;
-		walk_panels(plan, &t, panels, row, col0, col1, NULL,
-			(float *)(void *)(scratch + plan->c_at), 1);
+		w.t.m = cpu_min(tile, row1 - row);
+		w.t.a = plan->shared + row * w.t.steps;
+		walk_panels(&w, row);
 	}
 }
 
@@ -326,33 +491,62 @@ run_tn(struct cpu_device *d, struct plan *plan)
 {
 	const struct cpu_product *p = plan->p;
 
-	plan->shared = (float *)(void *)d->shared.memory;
 	for (plan->k0 = 0; plan->k0 < p->k || plan->k0 == 0; plan->k0 += plan->depth) {
 		cpu_run(d, cpu_ceil(p->m, A_ROWS), piece_a, plan);
 		cpu_run(d, plan->n_rows * plan->n_cols, piece_tn, plan);
 	}
 }
 
-enum hone_status
-cpu_product_run(
-	struct cpu_device *d, const struct cpu_product *p, uint64_t shared, struct hone_error *err)
+/* All pieces at once, or block of k after block. */
+static void
+run_blocks(struct cpu_device *d, struct plan *plan)
+{
+	do {
+		cpu_run(d, plan->n_rows * plan->n_cols, piece, plan);
+		plan->k0 += plan->depth;
+	} while (plan->deep && plan->k0 < plan->p->k);
+}
+
+/* Everything but scratch. */
+static struct plan
+plan_of(const struct cpu_device *d, const struct cpu_product *p)
 {
 	struct plan plan = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
+
+	plan.direct = cpu_product_direct(&p->a, p->lda, p->k, plan.bf16);
+	plan.u_direct = cpu_product_direct(&p->u, p->ldu, p->r, plan.bf16);
+	plan.more = steps_of(&plan, p->r);
+	plan_make(&plan);
+	return plan;
+}
+
+enum hone_status
+cpu_product_run(struct cpu_device *d, const struct cpu_product *p, const struct cpu_product *next,
+	uint64_t shared, struct hone_error *err)
+{
+	struct plan plan, after;
+	uint64_t more = 0;
 	enum hone_status st;
 
 	if (p->m == 0 || p->n == 0)
 		return HONE_OK;
-	plan.direct = cpu_product_direct(&p->a, p->lda, p->k, plan.bf16);
-	plan_make(&plan);
+	plan = plan_of(d, p);
+	if (next) {
+		after = plan_of(d, next);
+		plan.next = &after;
+	}
 	if (p->form == CPU_TN)
-		shared = (uint64_t)((p->m + 16) * steps_of(&plan, plan.depth) * 4);
-	st = cpu_reserve(d, shared, plan.bytes, err);
+		more = (uint64_t)((p->m + 16) * steps_of(&plan, plan.depth) * 4);
+	else if (plan.deep)
+		more = (uint64_t)(p->m * cpu_round_up(p->n, plan.panel)) * 4;
+	st = cpu_reserve(d, shared + more, plan.bytes, err);
 	if (st)
 		return st;
+	plan.shared = (float *)(void *)(d->shared.memory + shared);
 	if (p->form == CPU_TN)
 		run_tn(d, &plan);
 	else
-		cpu_run(d, plan.n_rows * plan.n_cols, piece, &plan);
+		run_blocks(d, &plan);
 	return HONE_OK;
 }
 
@@ -376,15 +570,16 @@ start_from_c(const struct cpu_call *call, struct cpu_product *p)
 	p->c.p = NULL;
 }
 
-enum hone_status
-cpu_matmul(const struct cpu_call *call, struct hone_error *err)
+/* The product that a command is. */
+static struct cpu_product
+product_of(const struct hone_command *c, const struct hone_run *run)
 {
-	const struct hone_attr_matmul *attr = call->c->attr;
+	const struct hone_attr_matmul *attr = c->attr;
 	struct cpu_product p = {.form = attr->form,
-		.accumulate = (call->c->flags & HONE_COMMAND_ACCUMULATE) != 0,
-		.a = cpu_in(call, 0),
-		.b = cpu_in(call, 1),
-		.y = cpu_out(call, 0)};
+		.accumulate = (c->flags & HONE_COMMAND_ACCUMULATE) != 0,
+		.a = cpu_mat_of(&c->in[0], run),
+		.b = cpu_mat_of(&c->in[1], run),
+		.y = cpu_mat_of(&c->out[0], run)};
 
 	/* b of a row space: only its live rows take part; y and a keep their capacity. */
 	p.m = p.form == CPU_TN ? p.a.cols : p.a.rows;
@@ -393,13 +588,51 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 	p.lda = p.a.cols;
 	p.ldb = p.b.cols;
 	p.ldy = p.y.cols;
-	if (cpu_has_in(call, 2))
-		p.c = cpu_in(call, 2);
+	if (c->n_in > 2 && c->in[2].rank > 0)
+		p.c = cpu_mat_of(&c->in[2], run);
+	return p;
+}
+
+/* Commands to look through for the next product. */
+#define LOOK_AHEAD 12
+
+/* The next general product with a dense b, whose first panels can be asked for already. */
+static int
+find_next(const struct cpu_call *call, struct cpu_product *next)
+{
+	const uint8_t *at = call->later;
+
+	for (uint32_t i = 0; i < call->n_later && i < LOOK_AHEAD; i++, at += call->stride) {
+		const struct hone_command *c = (const void *)at;
+
+		if (c->op != HONE_OP_MATMUL || c->in[1].storage)
+			continue;
+		*next = product_of(c, call->run);
+		if (next->form != CPU_TN && !cpu_product_is_thin(next) && next->k > HN_NARROW &&
+			next->m > 0 && next->n > 0)
+			return 1;
+	}
+	return 0;
+}
+
+enum hone_status
+cpu_matmul(const struct cpu_call *call, struct hone_error *err)
+{
+	struct cpu_product p = product_of(call->c, call->run), next;
+	const struct hone_operand *b = &call->c->in[1];
+
+	if (call->joined) {
+		const struct cpu_product earlier = product_of(call->joined, call->run);
+
+		if (earlier.k >= p.k)
+			b = &call->joined->in[1];
+		p = cpu_join_product(&earlier, &p);
+	}
 	if (p.c.p && p.form == CPU_TN)
 		start_from_c(call, &p);
-	if (call->c->in[1].storage)
-		return cpu_product_stored(call, &p, err);
+	if (b->storage)
+		return cpu_product_stored(call, b, &p, err);
 	if (cpu_product_is_thin(&p))
 		return cpu_product_thin(call->d, &p, err);
-	return cpu_product_run(call->d, &p, 0, err);
+	return cpu_product_run(call->d, &p, find_next(call, &next) ? &next : NULL, 0, err);
 }

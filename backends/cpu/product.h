@@ -12,13 +12,14 @@ int32_t cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p
 /* 1 when the rows of `a` can be read in place. */
 int cpu_product_direct(const struct cpu_mat *a, int64_t lda, int64_t k, int32_t bf16);
 
-/* The general product; `shared` bytes of scratch hold an operand and must stay. */
-enum hone_status cpu_product_run(
-	struct cpu_device *d, const struct cpu_product *p, uint64_t shared, struct hone_error *err);
+/* The general product; `shared` bytes of scratch hold an operand and must stay.  `next`, or
+ * NULL, is the general product after it, whose b is asked for towards the end. */
+enum hone_status cpu_product_run(struct cpu_device *d, const struct cpu_product *p,
+	const struct cpu_product *next, uint64_t shared, struct hone_error *err);
 
-/* b is the stored operand 1 of the call; p->b is not read. */
-enum hone_status cpu_product_stored(
-	const struct cpu_call *call, const struct cpu_product *p, struct hone_error *err);
+/* b is a stored operand; p->b is not read. */
+enum hone_status cpu_product_stored(const struct cpu_call *call, const struct hone_operand *b,
+	const struct cpu_product *p, struct hone_error *err);
 
 /* Products with a side of at most HN_THIN (TN: four times that). */
 int cpu_product_is_thin(const struct cpu_product *p);

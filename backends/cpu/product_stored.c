@@ -80,9 +80,12 @@ group_product(const struct cpu_product *p, const struct group *g, float *sums)
 		part.y.p = cpu_at(&p->y, g->first);
 		if (p->c.p)
 			part.c.p = cpu_at(&p->c, g->first);
+		if (p->r)
+			part.v.p = cpu_at(&p->v, g->first * p->ldv);
 		return part;
 	}
 	part.k = g->rows;
+	part.r = g->first + g->rows == g->b->dim[0] ? p->r : 0;
 	part.a.p = cpu_at(&p->a, g->first);
 	if (!sums)
 		return part;
@@ -93,9 +96,9 @@ group_product(const struct cpu_product *p, const struct group *g, float *sums)
 }
 
 enum hone_status
-cpu_product_stored(const struct cpu_call *call, const struct cpu_product *p, struct hone_error *err)
+cpu_product_stored(const struct cpu_call *call, const struct hone_operand *b,
+	const struct cpu_product *p, struct hone_error *err)
 {
-	const struct hone_operand *b = &call->c->in[1];
 	const int64_t O = b->dim[0], I = hone_operand_row_elems(b);
 	const int32_t bf16 = cpu_product_bf16(call->d, p);
 	int64_t rows = GROUP_ELEMS / (I ? I : 1) / 16 * 16;
@@ -122,7 +125,7 @@ cpu_product_stored(const struct cpu_call *call, const struct cpu_product *p, str
 		cpu_run(call->d, cpu_ceil(g.rows, g.block), decode_piece, &g);
 		part = group_product(
 			p, &g, sums_bytes ? (float *)(void *)(g.dense.p + dense_bytes) : NULL);
-		st = cpu_product_run(call->d, &part, dense_bytes + sums_bytes, err);
+		st = cpu_product_run(call->d, &part, NULL, dense_bytes + sums_bytes, err);
 		if (st)
 			return st;
 	}

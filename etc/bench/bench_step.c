@@ -3,7 +3,7 @@
  *
  *     bench_step MODEL|smollm2 [--full] [--compute bf16|f32] [--rows 2048] [--length 256]
  *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5] [--json]
- *                [--storage native|nf4|...]
+ *                [--storage native|nf4|...] [--profile | --places]
  *
  * "smollm2" is a model of SmolLM2-135M's shape with random bf16 weights, made in $TMPDIR.
  * First the multiply-add peak of the same threads is measured.  Then steps of LoRA (all
@@ -11,7 +11,8 @@
  * printed with the floating-point operations that the work needs at least (products of
  * frozen weights forward and for the inputs' gradients, of trained ones also for their own,
  * attention with half its scores), so that the share is of what the machine could do.  The
- * planned memory is what the process holds before it allocates, and what it then asks for.
+ * planned memory is what the process holds before it allocates, and what it then asks for.  --profile adds where
+ * the time of all steps but the first goes, by kind of command, --places by place in the model.
  */
 #include <math.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 
 #include "base/rng.h"
 #include "bench_peak.h"
+#include "bench_profile.h"
 #include "bench_shape.h"
 #include "run.h"
 #include "train/report.h"
@@ -226,7 +228,8 @@ main(int argc, char **argv)
 	const struct hn_adamw adamw = {0.9, 0.999, 1e-8, 0.0};
 	struct hn_build_request request;
 	struct rusage usage;
-	double times[64], peak, flops, start = now(), ready, planned;
+	double times[64], peak, flops, start = now(), ready, planned, profiled = 0.0;
+	struct bench_profile *profile = NULL;
 	int64_t vocabulary = 0;
 
 	if (!b.model || b.steps > 64)
@@ -259,6 +262,9 @@ main(int argc, char **argv)
 
 	if (hn_run_open(&run, &wanted, &err))
 		die(&err);
+	if (has(argc, argv, "--profile") || has(argc, argv, "--places"))
+		profile = bench_profile_attach(
+			&run.devices[0], now, has(argc, argv, "--places"));
 	request = hn_run_build_request(&run, HN_BUILD_TRAIN);
 	request.capacity = (struct hn_capacity){b.micro, b.micro / b.length, b.length, b.micro, 0};
 	hn_engine_init(&engine, &run.model, &run.params, run.devices, run.n_devices, run.compute);
@@ -297,13 +303,21 @@ main(int argc, char **argv)
 			return 1;
 		}
 		times[t] = now() - begin;
+		profiled += times[t];
+		if (t == 0 && profile && b.steps > 1) {
+			bench_profile_clear(profile);
+			profiled = 0.0;
+		}
 	}
 	qsort(times, (size_t)b.steps, sizeof *times, compare);
 	(void)getrusage(RUSAGE_SELF, &usage);
 	flops = flops_per_token(&run, &b) * (double)b.rows;
 	peak = bench_peak_flops(run.services.pool, strcmp(b.compute, "bf16") == 0, the_clock);
+	if (profile)
+		bench_profile_print(profile, profiled, peak);
 	print_result(&b, times, ready, flops, peak, (double)usage.ru_maxrss * 1024e-6, planned);
 	hn_engine_fini(&engine);
 	hn_run_close(&run);
+	free(profile);
 	return 0;
 }

@@ -1,0 +1,19 @@
+/*
+ * joined.h - which commands run as one (joined.c).
+ */
+#ifndef HN_CPU_JOINED_H
+#define HN_CPU_JOINED_H
+
+#include "cpu.h"
+
+#define HN_NARROW 64 /* k of a product that another takes along, at most */
+
+/* How many commands after the first of `n` the one is that takes it along; 0 = none does. */
+uint32_t cpu_join_find(
+	const void *commands, uint32_t n, uint32_t stride, const struct hone_run *run);
+
+/* Both as one product; the wide one's b is that of the longer k. */
+struct cpu_product cpu_join_product(
+	const struct cpu_product *earlier, const struct cpu_product *later);
+
+#endif

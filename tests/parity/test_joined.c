@@ -1,0 +1,374 @@
+/*
+ * parity/test_joined.c - commands that the cpu backend runs as one, against the reference.
+ *
+ * A product and a narrow one added to it in place are submitted together, as programs do, with
+ * the commands of an adapter between them; the reference runs the same list on memory of its
+ * own.  Tolerances as in test_cpu.c: one rounding of operands and results more or less.
+ */
+#include "ops.h"
+#include "support.h"
+
+#include <hone/storage.h>
+
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "base/rng.h"
+
+#define TOLERANCE_F32  2e-5
+#define TOLERANCE_BF16 1.2e-2
+
+struct values {
+	int64_t threads;
+	int32_t path;
+};
+
+enum { N_PATHS = 5 };
+
+struct test_host {
+	struct hone_host host;
+	struct hn_pool *pool;
+};
+
+static int32_t
+pool_threads(const struct hone_host *host)
+{
+	return hn_pool_threads(((const struct test_host *)(const void *)host)->pool);
+}
+
+static void
+pool_run(const struct hone_host *host, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
+	void *ctx)
+{
+	hn_pool_run(((const struct test_host *)(const void *)host)->pool, n, fn, ctx);
+}
+
+static const struct hone_pool_vt pool_vt = {
+	.struct_size = sizeof pool_vt, .threads = pool_threads, .run = pool_run};
+
+static const void *
+get_interface(const struct hone_host *host, const char *id)
+{
+	(void)host;
+	return strcmp(id, HONE_INTERFACE_POOL) == 0 ? &pool_vt : NULL;
+}
+
+static const struct hone_plugin *
+load_plugin(void)
+{
+	static void *module;
+
+	if (!module)
+		module = dlopen(HONE_BINARY_DIR "/lib/hone/cpu.so", RTLD_NOW | RTLD_LOCAL);
+	if (!module)
+		fail_msg("%s", dlerror());
+	return dlsym(module, "hone_plugin_v1");
+}
+
+/* ---- a list of commands on memory of its own ---- */
+
+/* 32 signed bytes a block, in sixteenths. */
+static void
+stored_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
+{
+	const int8_t *codes = parts[0];
+
+	(void)self;
+	for (int64_t i = 0; i < n; i++)
+		dst[i] = (float)codes[first + i] / 16.0f;
+}
+
+static const struct hone_storage_vt stored = {.struct_size = sizeof stored,
+	.id = "sixteenths",
+	.block_elems = 32,
+	.block_bytes = 32,
+	.n_parts = 1,
+	.decode = stored_decode};
+
+/* What is between the wide and the narrow product. */
+enum between { ADAPTER, READS_RESULT, WRITES_INPUT };
+
+struct shape {
+	int32_t form;
+	int64_t m, n, k, r;
+	bool has_c, is_stored, narrow_first;
+	enum between between;
+};
+
+enum { A, B, C, U, V, Y, COPY, N_OPERANDS };
+
+struct list {
+	struct hone_operand o[N_OPERANDS];
+	struct hone_operand in[4][3];
+	struct hone_attr_matmul matmul;
+	struct hone_attr_scale twice;
+	struct hone_command c[4];
+	uint32_t n;
+	uint8_t *memory;
+};
+
+/* Numbers in [-1, 1) of a type; f32 ones that bf16 holds, so that both paths see the same. */
+static void
+fill(struct hone_operand *o, uint64_t key)
+{
+	uint8_t *at = (uint8_t *)o->buffer + o->offset;
+	const int64_t n = o->dim[0] * o->dim[1];
+
+	for (int64_t i = 0; i < n; i++) {
+		const float v = (float)(2.0 * hn_rng_uniform(7, key, (uint64_t)i, 0) - 1.0);
+		const uint16_t h = hone_bf16_from_f32(v);
+
+		if (o->storage)
+			((int8_t *)at)[i] = (int8_t)(v * 15.0f);
+		else if (o->dtype == HONE_DTYPE_BF16)
+			((uint16_t *)(void *)at)[i] = h;
+		else
+			((float *)(void *)at)[i] = hone_bf16_to_f32(h);
+	}
+}
+
+static struct hone_command
+product(struct list *l, uint32_t at, uint32_t a, uint32_t b, int32_t c)
+{
+	l->in[at][0] = l->o[a];
+	l->in[at][1] = l->o[b];
+	if (c >= 0)
+		l->in[at][2] = l->o[c];
+	return (struct hone_command){.op = HONE_OP_MATMUL,
+		.n_in = c >= 0 ? 3 : 2,
+		.n_out = 1,
+		.attr_size = sizeof l->matmul,
+		.attr = &l->matmul,
+		.in = l->in[at],
+		.out = &l->o[Y],
+		.name = "joined"};
+}
+
+static struct hone_command
+scale(struct list *l, uint32_t from, uint32_t to)
+{
+	l->twice = (struct hone_attr_scale){.alpha = 2.0};
+	return (struct hone_command){.op = HONE_OP_SCALE,
+		.n_in = 1,
+		.n_out = 1,
+		.attr_size = sizeof l->twice,
+		.attr = &l->twice,
+		.in = &l->o[from],
+		.out = &l->o[to],
+		.name = "between"};
+}
+
+static void
+list_init(struct list *l, const struct shape *s, int32_t dtype)
+{
+	const bool nt = s->form == HONE_MATMUL_NT;
+	const int64_t dims[N_OPERANDS][2] = {{s->m, s->k}, {nt ? s->n : s->k, nt ? s->k : s->n},
+		{s->m, s->n}, {s->m, s->r}, {nt ? s->n : s->r, nt ? s->r : s->n}, {s->m, s->n},
+		{s->m, s->n}};
+	uint64_t used = 0;
+
+	memset(l, 0, sizeof *l);
+	l->matmul.form = s->form;
+	for (uint32_t i = 0; i < N_OPERANDS; i++) {
+		l->o[i] = (struct hone_operand){.offset = used,
+			.dtype = i == V ? HONE_DTYPE_F32 : dtype,
+			.rank = 2,
+			.dim = {dims[i][0], dims[i][1]}};
+		used += ((uint64_t)(dims[i][0] * dims[i][1]) * 4 + 63) / 64 * 64;
+	}
+	l->memory = aligned_alloc(64, used);
+	assert_non_null(l->memory);
+	if (s->is_stored) {
+		l->o[B].dtype = HONE_DTYPE_NONE;
+		l->o[B].storage = &stored;
+	}
+	for (uint32_t i = 0; i < N_OPERANDS; i++) {
+		l->o[i].buffer = l->memory;
+		fill(&l->o[i], i);
+	}
+	if (s->narrow_first) {
+		l->c[l->n++] = product(l, 0, U, V, s->has_c ? C : -1);
+		l->c[l->n++] = scale(l, COPY, COPY);
+		l->c[l->n++] = product(l, 2, A, B, Y);
+		return;
+	}
+	l->c[l->n++] = product(l, 0, A, B, s->has_c ? C : -1);
+	if (s->between == ADAPTER)
+		l->c[l->n++] = scale(l, U, U);
+	else if (s->between == READS_RESULT)
+		l->c[l->n++] = scale(l, Y, COPY);
+	else
+		l->c[l->n++] = scale(l, A, A);
+	l->c[l->n++] = product(l, 2, U, V, Y);
+}
+
+static double
+element(const struct hone_operand *o, int64_t i)
+{
+	const uint8_t *at = (const uint8_t *)o->buffer + o->offset;
+
+	return o->dtype == HONE_DTYPE_BF16
+		? (double)hone_bf16_to_f32(((const uint16_t *)(const void *)at)[i])
+		: (double)((const float *)(const void *)at)[i];
+}
+
+static void
+run(const struct ops_device *device, const struct list *l, uint32_t n)
+{
+	static const int64_t none[1];
+	const struct hone_run live = {
+		.struct_size = sizeof live, .n_spaces = 1, .live = none, .begin = none};
+	struct hone_error err = {0};
+
+	if (device->vt->submit(device->device, l->c, n, sizeof l->c[0], &live, &err) ||
+		device->vt->wait(device->device, &err))
+		fail_msg("%s", err.text);
+}
+
+/* Elements of Y and of COPY beyond the tolerance. */
+static int64_t
+count_wrong(const struct list *got, const struct list *want, double tolerance)
+{
+	int64_t wrong = 0;
+
+	for (uint32_t o = Y; o <= COPY; o++) {
+		const int64_t n = got->o[o].dim[0] * got->o[o].dim[1];
+		double square = 0.0;
+
+		for (int64_t i = 0; i < n; i++)
+			square += element(&want->o[o], i) * element(&want->o[o], i);
+		square = sqrt(square / (double)n);
+		for (int64_t i = 0; i < n; i++) {
+			const double w = element(&want->o[o], i);
+
+			wrong += !(
+				fabs(element(&got->o[o], i) - w) <= tolerance * (fabs(w) + square));
+		}
+	}
+	return wrong;
+}
+
+static const struct shape shapes[] = {
+	{HONE_MATMUL_NT, 96, 192, 576, 8, false, false, false, ADAPTER},
+	{HONE_MATMUL_NT, 530, 70, 577, 5, true, false, false, ADAPTER},
+	{HONE_MATMUL_NT, 13, 1001, 129, 64, true, false, false, ADAPTER},
+	{HONE_MATMUL_NT, 37, 45, 4401, 1, false, false, false, ADAPTER},
+	{HONE_MATMUL_NT, 3, 200, 300, 8, true, false, false, ADAPTER},
+	{HONE_MATMUL_NT, 9, 4200, 512, 8, true, true, false, ADAPTER},
+	{HONE_MATMUL_NN, 96, 576, 192, 8, false, false, true, ADAPTER},
+	{HONE_MATMUL_NN, 41, 577, 1537, 7, true, false, true, ADAPTER},
+	{HONE_MATMUL_NN, 61, 70, 4401, 16, true, false, true, ADAPTER},
+	{HONE_MATMUL_NN, 1, 33, 100, 2, false, false, true, ADAPTER},
+	{HONE_MATMUL_NN, 9, 512, 4200, 8, true, true, true, ADAPTER},
+	{HONE_MATMUL_NT, 96, 192, 576, 8, true, false, false, READS_RESULT},
+	{HONE_MATMUL_NT, 96, 192, 576, 8, true, false, false, WRITES_INPUT},
+};
+
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+
+/* Opens a path with two threads; false where this processor lacks it. */
+static bool
+open_cpu(struct ops_device *d, struct test_host *h, int32_t path)
+{
+	const struct values values = {.path = path};
+	struct hone_error err = {0};
+	char why[OPS_WHY];
+
+	memset(h, 0, sizeof *h);
+	h->host = (struct hone_host){
+		.struct_size = sizeof h->host, .abi = HONE_ABI, .get_interface = get_interface};
+	assert_int_equal(hn_pool_create(&h->pool, 2, &err), HONE_OK);
+	if (ops_open(load_plugin(), &h->host, &values, d, why))
+		return true;
+	hn_pool_destroy(h->pool);
+	return false;
+}
+
+/* An addend that is lost or added twice; steps of the narrow product from a wrong panel; a
+ * product that waits although its result is read, or its operand written, in between. */
+static void
+test_joined_products_agree_with_reference(void **state)
+{
+	const struct ops_device *reference = *state;
+	int failures = 0;
+
+	for (int32_t path = 0; path < N_PATHS; path++) {
+		struct ops_device cpu;
+		struct test_host h;
+
+		if (!open_cpu(&cpu, &h, path))
+			continue;
+		for (int i = 0; i < 2 * N_SHAPES; i++) {
+			const int32_t dtype = i % 2 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32;
+			struct list got, want;
+			int64_t wrong;
+
+			list_init(&got, &shapes[i / 2], dtype);
+			list_init(&want, &shapes[i / 2], dtype);
+			run(&cpu, &got, got.n);
+			run(reference, &want, want.n);
+			wrong = count_wrong(&got, &want, i % 2 ? TOLERANCE_BF16 : TOLERANCE_F32);
+			if (wrong)
+				print_error("path %d, shape %d, %s: %lld elements differ\n", path,
+					i / 2, hone_dtype_name(dtype), (long long)wrong);
+			failures += wrong != 0;
+			free(got.memory);
+			free(want.memory);
+		}
+		ops_close(&cpu);
+		hn_pool_destroy(h.pool);
+	}
+	assert_int_equal(failures, 0);
+}
+
+/* A base model that changes by being adapted: with V = 0 the result must be, bit for bit,
+ * that of the wide product alone. */
+static void
+test_joined_zero_update_changes_no_bit(void **state)
+{
+	(void)state;
+	for (int32_t path = 0; path < N_PATHS; path++) {
+		struct ops_device cpu;
+		struct test_host h;
+
+		if (!open_cpu(&cpu, &h, path))
+			continue;
+		for (int i = 0; i < 2 * N_SHAPES; i++) {
+			const int32_t dtype = i % 2 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32;
+			const struct shape *s = &shapes[i / 2];
+			struct list both, alone;
+
+			if (s->narrow_first || s->between != ADAPTER)
+				continue;
+			list_init(&both, s, dtype);
+			list_init(&alone, s, dtype);
+			memset(both.memory + both.o[V].offset, 0,
+				(size_t)(both.o[V].dim[0] * both.o[V].dim[1]) * 4);
+			run(&cpu, &both, both.n);
+			run(&cpu, &alone, 1);
+			if (memcmp(both.memory + both.o[Y].offset, alone.memory + alone.o[Y].offset,
+				    (size_t)(s->m * s->n * hone_dtype_bytes(dtype))))
+				fail_msg("path %d, shape %d, %s: other bits", path, i / 2,
+					hone_dtype_name(dtype));
+			free(both.memory);
+			free(alone.memory);
+		}
+		ops_close(&cpu);
+		hn_pool_destroy(h.pool);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_joined_products_agree_with_reference),
+		cmocka_unit_test(test_joined_zero_update_changes_no_bit),
+	};
+
+	return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
+}
