@@ -542,7 +542,7 @@ cpu_product_run(struct cpu_device *d, const struct cpu_product *p, const struct 
 	st = cpu_reserve(d, shared + more, plan.bytes, err);
 	if (st)
 		return st;
-	plan.shared = (float *)(void *)(d->shared.memory + shared);
+	plan.shared = more ? (float *)(void *)(d->shared.memory + shared) : NULL;
 	if (p->form == CPU_TN)
 		run_tn(d, &plan);
 	else
