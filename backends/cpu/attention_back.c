@@ -328,12 +328,15 @@ back_piece(void *ctx, int64_t item, int32_t worker)
 	memset(p.x.zeros, 0, (size_t)a->wide * 4);
 	memset(p.x.state, STRIP_NEW, (size_t)cpu_ceil(p.end, a->strip));
 	for (int64_t j = 0; j < n; j++) {
+		int64_t rows;
+
 		p.b = attention_block(a, &p.s, &w.run, j);
 		p.next =
 			j + 1 < n ? attention_block(a, &p.s, &w.run, j + 1) : (struct key_block){0};
+		rows = cpu_round_up(p.b.n, a->k->key_rows);
 		attention_depths(a, p.b.prefix ? &a->prefix_k : &a->key, &p.b, p.g, p.x.k_t);
-		memset(p.x.dk, 0, (size_t)(a->keys * a->wide) * 4);
-		memset(p.x.dv, 0, (size_t)(a->keys * a->wide) * 4);
+		memset(p.x.dk, 0, (size_t)(rows * a->wide) * 4);
+		memset(p.x.dv, 0, (size_t)(rows * a->wide) * 4);
 		walk_columns(&p);
 		put_block(&p);
 	}
