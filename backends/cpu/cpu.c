@@ -289,14 +289,32 @@ supports(void *device, const struct hone_command *command, struct hone_error *er
 }
 
 static enum hone_status
+run_call(const struct cpu_call *call, struct hone_error *err)
+{
+	const cpu_op op = cpu_op_find(call->c->op);
+	enum hone_status st;
+
+	if (!op)
+		return hone_fail(err, HONE_EBUG,
+			"operation %u was submitted to cpu without asking supports", call->c->op);
+	st = op(call, err);
+	if (st && call->c->name)
+		hone_error_while(err, "computing %s", call->c->name);
+	return st;
+}
+
+static enum hone_status
 submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t stride,
 	const struct hone_run *run, struct hone_error *err)
 {
 	struct cpu_device *d = device;
-	const uint8_t *at = (const uint8_t *)commands, *waiting = NULL;
+	const uint8_t *const first = (const uint8_t *)commands;
+	const struct hone_command *waiting = NULL;
 	uint32_t taken_at = 0; /* by which command, where `waiting` is one */
+	enum hone_status st = HONE_OK;
 
-	for (uint32_t i = 0; i < n; i++, at += stride) {
+	for (uint32_t i = 0, n_done; i < n && !st; i += n_done) {
+		const uint8_t *at = first + (size_t)i * stride;
 		struct cpu_call call = {.d = d,
 			.k = d->k,
 			.c = (const void *)at,
@@ -304,32 +322,24 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 			.later = at + stride,
 			.n_later = n - i - 1,
 			.stride = stride};
-		const cpu_op op = cpu_op_find(call.c->op);
-		const uint32_t later = waiting ? 0 : cpu_join_find(at, n - i, stride, run);
-		enum hone_status st;
 
-		if (later) {
-			waiting = at;
-			taken_at = i + later;
+		n_done = cpu_gate_run(d, at, n - i, stride, run);
+		if (n_done)
 			continue;
-		}
-		if (waiting && i == taken_at) {
-			call.joined = (const void *)waiting;
+		n_done = 1;
+		if (!waiting) {
+			taken_at = i + cpu_join_find(at, n - i, stride, run);
+			if (taken_at > i) {
+				waiting = call.c;
+				continue;
+			}
+		} else if (i == taken_at) {
+			call.joined = waiting;
 			waiting = NULL;
 		}
-
-		if (!op)
-			return hone_fail(err, HONE_EBUG,
-				"operation %u was submitted to cpu without asking supports",
-				call.c->op);
-		st = op(&call, err);
-		if (st) {
-			if (call.c->name)
-				hone_error_while(err, "computing %s", call.c->name);
-			return st;
-		}
+		st = run_call(&call, err);
 	}
-	return HONE_OK;
+	return st;
 }
 
 static enum hone_status

@@ -1,5 +1,5 @@
 /*
- * joined.h - which commands run as one (joined.c).
+ * joined.h - which commands run as one (joined.c, gate.c).
  */
 #ifndef HN_CPU_JOINED_H
 #define HN_CPU_JOINED_H
@@ -15,5 +15,10 @@ uint32_t cpu_join_find(
 /* Both as one product; the wide one's b is that of the longer k. */
 struct cpu_product cpu_join_product(
 	const struct cpu_product *earlier, const struct cpu_product *later);
+
+/* Runs a gated activation, or its gradients, that begins with the first of `n` commands; how
+ * many commands that were, 0 = none: nothing was run. */
+uint32_t cpu_gate_run(struct cpu_device *d, const void *commands, uint32_t n, uint32_t stride,
+	const struct hone_run *run);
 
 #endif

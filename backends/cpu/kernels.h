@@ -180,6 +180,31 @@ struct hn_adamw {
 	float step, root, eps;            /* lr / bias1, 1 / sqrt(bias2) */
 };
 
+/* One row of an RMS norm, all of one type: y = x rstd w; or, with dy, y is the gradient of x. */
+struct hn_rms {
+	int32_t bf16, pad;
+	int64_t n;
+	const void *x, *dy;
+	const float *w;
+	void *y;
+};
+
+/* A gate: h = f(x) u; s, NULL or what f(x) is stored to.  All of one type. */
+struct hn_gate {
+	int32_t kind, bf16; /* enum hone_unary; 1 = bf16, 0 = f32 */
+	int64_t n;
+	const void *x, *u;
+	void *s, *h;
+};
+
+/* Its gradients: dx = f'(x) (d u), du = d s. */
+struct hn_gate_back {
+	int32_t kind, bf16;
+	int64_t n;
+	const void *x, *u, *s, *d;
+	void *dx, *du;
+};
+
 struct hn_cpu_kernels {
 	const char *name;
 	int32_t lanes;     /* f32 in a register; a panel is this or twice this wide */
@@ -214,6 +239,10 @@ struct hn_cpu_kernels {
 	void (*from_f32)(void *y, int32_t dtype, const float *x, int64_t n);
 	void (*unary)(int32_t kind, float *y, const float *x, int64_t n);
 	void (*unary_back)(int32_t kind, float *dx, const float *dy, const float *x, int64_t n);
+	float (*rms_norm)(const struct hn_rms *r, double eps); /* gives rstd */
+	void (*rms_norm_back)(const struct hn_rms *r, float rstd);
+	void (*gate)(const struct hn_gate *g);
+	void (*gate_back)(const struct hn_gate_back *g);
 	void (*binary)(int32_t kind, float *y, const float *a, const float *b, int64_t n);
 	void (*binary_scalar)(int32_t kind, float *y, const float *a, float b, int64_t n);
 	void (*affine)(float *y, const float *x, float alpha, float beta, int64_t n);

@@ -217,6 +217,12 @@ pack_steps(const int bf16, const int32_t dtype, const struct hn_pack *p, float *
 	const uint8_t *row = (const uint8_t *)p->in + from * step * row_bytes;
 
 	out += from * p->w;
+#ifdef HN_AVX512
+	/* Narrower panels (a of TN): whole registers, whose surplus the next step overwrites. */
+	if (bf16 && dtype == HONE_DTYPE_BF16 && p->w < HN_LANES && p->n - j >= HN_LANES)
+		for (; from < to - 1 && from < paired; from++, row += step * row_bytes, out += p->w)
+			v_store(out, column_words(1, row, row_bytes, dtype, j, HN_LANES, 1));
+#endif
 	for (int64_t k = from; k < to; k++, row += step * row_bytes, out += p->w) {
 #ifdef HN_AVX512
 		if (bf16 && dtype == HONE_DTYPE_BF16 && p->w == 2 * HN_LANES && p->n - j >= p->w &&
@@ -243,6 +249,20 @@ pack_steps(const int bf16, const int32_t dtype, const struct hn_pack *p, float *
 	}
 }
 
+/* Asks for the rows of steps [from, to), where nobody else does (a of TN): the processor does
+ * not see through their distance. */
+LANE void
+fetch_steps(const int bf16, const struct hn_pack *p, int64_t from, int64_t to)
+{
+	const int64_t element = hone_dtype_bytes(p->dtype), step = bf16 ? 2 : 1;
+	const int64_t end = to * step < p->k ? to * step : p->k;
+	const uint8_t *row = (const uint8_t *)p->in + from * step * p->ld * element;
+
+	for (int64_t k = from * step; k < end; k++, row += p->ld * element)
+		for (int64_t at = 0; at < p->n * element; at += 64)
+			__builtin_prefetch(row + at, 0, 3);
+}
+
 /* Packs b for a product along its columns (NN, TN): column j of the panels is column j of b.
  * Some rows at a time are spread over all panels: whole rows are read in memory's order,
  * and the panels, which lie a multiple of 4 KiB apart, do not evict each other from L1. */
@@ -256,6 +276,8 @@ pack_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
 		const int64_t to = steps - k < PACK_STEPS ? steps : k + PACK_STEPS;
 		float *panel = p->out;
 
+		if (p->w != 2 * HN_LANES)
+			fetch_steps(bf16, p, to, steps - to < PACK_STEPS ? steps : to + PACK_STEPS);
 		for (int64_t j = 0; j < p->n; j += p->w, panel += p->w * whole)
 			pack_steps(bf16, dtype, p, panel, j, k, to);
 	}

@@ -11,6 +11,7 @@
 #include "leaf_attention_back.h"
 #include "leaf_attention_pack.h"
 #include "leaf_unary.h"
+#include "leaf_typed.h"
 #include "leaf_rows.h"
 
 const struct hn_cpu_kernels HN_TABLE = {
@@ -43,6 +44,10 @@ const struct hn_cpu_kernels HN_TABLE = {
 	.from_f32 = rows_from_f32,
 	.unary = rows_unary,
 	.unary_back = rows_unary_back,
+	.rms_norm = rows_rms_norm,
+	.rms_norm_back = rows_rms_norm_back,
+	.gate = rows_gate,
+	.gate_back = rows_gate_back,
 	.binary = rows_binary,
 	.binary_scalar = rows_binary_scalar,
 	.affine = rows_affine,

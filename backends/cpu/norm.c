@@ -69,6 +69,40 @@ norm_piece(void *ctx, int64_t i, int32_t worker)
 	}
 }
 
+/* The operands of one row, when all are of one type that kernels read themselves. */
+static int
+is_typed(const struct norm *f)
+{
+	const int32_t dtype = f->x.dtype;
+
+	return (dtype == HONE_DTYPE_BF16 || dtype == HONE_DTYPE_F32) && f->y.dtype == dtype &&
+		(!f->dy.p || f->dy.dtype == dtype);
+}
+
+/* RMS norms of one type, forward or (dy) backward. */
+static void
+rms_piece(void *ctx, int64_t i, int32_t worker)
+{
+	const struct norm *f = ctx;
+	const struct hn_cpu_kernels *k = f->call->k;
+	const int64_t D = f->x.cols, end = cpu_min((i + 1) * f->rows, f->x.rows);
+	float *buffer = (float *)(void *)f->call->d->worker[worker].memory;
+	struct hn_rms r = {.bf16 = f->x.dtype == HONE_DTYPE_BF16,
+		.n = D,
+		.w = cpu_read(k, &f->w, 0, D, buffer)};
+
+	for (int64_t row = i * f->rows; row < end; row++) {
+		r.x = cpu_at(&f->x, row * D);
+		r.y = cpu_at(&f->y, row * D);
+		if (f->dy.p) {
+			r.dy = cpu_at(&f->dy, row * D);
+			k->rms_norm_back(&r, *stat(&f->rstd, row));
+		} else {
+			*stat(&f->rstd, row) = k->rms_norm(&r, f->eps);
+		}
+	}
+}
+
 enum hone_status
 cpu_rms_norm(const struct cpu_call *call, struct hone_error *err)
 {
@@ -80,7 +114,7 @@ cpu_rms_norm(const struct cpu_call *call, struct hone_error *err)
 		.rstd = cpu_out(call, 1),
 		.eps = attr->eps};
 
-	return run(&f, 4, norm_piece, err);
+	return run(&f, 4, is_typed(&f) ? rms_piece : norm_piece, err);
 }
 
 enum hone_status
@@ -138,7 +172,7 @@ cpu_rms_norm_back(const struct cpu_call *call, struct hone_error *err)
 		.rstd = cpu_in(call, 3),
 		.y = cpu_out(call, 0)};
 
-	return run(&f, 4, back_piece, err);
+	return run(&f, 4, is_typed(&f) ? rms_piece : back_piece, err);
 }
 
 enum hone_status

@@ -30,8 +30,9 @@
 #define B_BYTES  (384 * 1024) /* packed columns of a piece: L2, beside a */
 #define ROWS_MAX 516          /* rows of a piece, a multiple of every tile */
 #define PIECES   16           /* wanted, so that threads finish together */
+#define TN_ROWS  2064         /* TN: the same where there are enough pieces */
 #define A_ROWS   96           /* TN: rows of y whose a one piece packs: whole tiles */
-#define A_BYTES  (16 << 20)   /* TN: a packed for a block of k */
+#define A_BYTES  (8 << 20)    /* TN: a packed at a time */
 
 int32_t
 cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p)
@@ -63,8 +64,10 @@ struct plan {
 	int64_t panel;              /* columns of a full panel */
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
 	int32_t deep, pad;          /* NT, NN: one block of k after the other, for all pieces */
-	float *shared;              /* TN: a, packed, for the block of k at k0; deep: sums [m, n] */
+	float *shared;              /* TN: a, packed, of a chunk at k0; deep: sums [m, n] */
 	int64_t k0;
+	int64_t chunk, m0, m1;   /* TN: rows of y at a time, and those at hand */
+	int64_t a_rows;          /* TN: of a piece that packs a */
 	const struct plan *next; /* the product after this one, NULL = unknown */
 };
 
@@ -84,19 +87,25 @@ plan_make(struct plan *plan)
 	const int tn = p->form == CPU_TN;
 	/* A long k is cut shorter: a tile of a then stays in L1, its block in L2. */
 	const int64_t n_depth = cpu_ceil(p->k, p->k > 2 * longest ? longest / 2 : longest);
-	int64_t steps, cols, least, fits;
+	int64_t steps, cols, least, rows_max;
 
 	plan->deep = !tn && p->k > 2 * longest;
 	plan->panel = 2 * plan->k->lanes;
 	plan->depth = p->k ? cpu_round_up(cpu_ceil(p->k, n_depth), 2) : 2;
+	if (tn)
+		plan->depth = cpu_min(plan->depth, plan->bf16 ? 512 : 256);
+	plan->chunk = p->m;
+	rows_max = ROWS_MAX;
 	if (tn) {
-		fits = A_BYTES / (p->m * element) / 16 * 16;
-		fits = fits < 64 ? 64 : fits;
-		plan->depth = cpu_min(plan->depth, cpu_min(fits, plan->bf16 ? 512 : 256));
+		plan->chunk = cpu_round_up(A_BYTES / (plan->depth * element), TN_ROWS);
+		plan->chunk = cpu_min(plan->chunk, p->m);
+		plan->a_rows = p->m > PIECES * 8 * A_ROWS ? 8 * A_ROWS : A_ROWS;
+		if (cpu_ceil(plan->chunk, TN_ROWS) * cpu_ceil(p->n, 192) >= PIECES)
+			rows_max = TN_ROWS;
 	}
-	plan->n_rows = cpu_ceil(p->m, ROWS_MAX);
-	plan->rows = cpu_round_up(cpu_ceil(p->m, plan->n_rows), tile);
-	plan->n_rows = cpu_ceil(p->m, plan->rows);
+	plan->n_rows = cpu_ceil(plan->chunk, rows_max);
+	plan->rows = cpu_round_up(cpu_ceil(plan->chunk, plan->n_rows), tile);
+	plan->n_rows = cpu_ceil(plan->chunk, plan->rows);
 
 	/* Columns: as many as stay in L2, fewer when there would be too few pieces, but not
 	 * so few that a is streamed from memory for each. */
@@ -435,34 +444,37 @@ piece(void *ctx, int64_t i, int32_t worker)
 	}
 }
 
-/* TN: packs a's columns (rows of y) for this block of k, in K order, tile after tile. */
+/* TN: packs a's columns (rows of y) of the chunk for this block of k, in K order, tile after
+ * tile. */
 static void
 piece_a(void *ctx, int64_t i, int32_t worker)
 {
 	const struct plan *plan = ctx;
 	const struct cpu_product *p = plan->p;
-	const int64_t row = i * A_ROWS, depth = cpu_min(plan->depth, p->k - plan->k0);
+	const int64_t row = plan->m0 + i * plan->a_rows;
+	const int64_t depth = cpu_min(plan->depth, p->k - plan->k0);
 	const struct hn_pack pack = {.bf16 = plan->bf16,
 		.dtype = p->a.dtype,
-		.out = plan->shared + row * steps_of(plan, depth),
+		.out = plan->shared + (row - plan->m0) * steps_of(plan, depth),
 		.w = plan->k->tile_rows,
 		.in = cpu_at(&p->a, plan->k0 * p->lda + row),
 		.ld = p->lda,
-		.n = cpu_min(A_ROWS, p->m - row),
+		.n = cpu_min(plan->a_rows, plan->m1 - row),
 		.k = depth};
 
 	(void)worker;
 	plan->k->pack_nn(&pack);
 }
 
-/* A piece of TN for one block of k, added to y unless it is the first. */
+/* A piece of TN for one chunk and block of k, added to y unless it is the first. */
 static void
 piece_tn(void *ctx, int64_t i, int32_t worker)
 {
 	const struct plan *plan = ctx;
 	const struct cpu_product *p = plan->p;
 	const int64_t tile = plan->k->tile_rows, depth = cpu_min(plan->depth, p->k - plan->k0);
-	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
+	const int64_t row0 = plan->m0 + i % plan->n_rows * plan->rows;
+	const int64_t row1 = cpu_min(row0 + plan->rows, plan->m1);
 	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
 	float *const panels = (float *)(void *)scratch;
@@ -477,23 +489,29 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 		.scratch = (float *)(void *)(scratch + plan->c_at),
 		.last = 1};
 
+	if (row0 >= row1)
+		return;
 	pack_b(plan, panels, col0, col1, plan->k0, depth, 0);
 	for (int64_t row = row0; row < row1; row += tile) {
 		w.t.m = cpu_min(tile, row1 - row);
-		w.t.a = plan->shared + row * w.t.steps;
+		w.t.a = plan->shared + (row - plan->m0) * w.t.steps;
 		walk_panels(&w, row);
 	}
 }
 
-/* Blocks of k one after the other; within one, a is packed before any piece starts. */
+/* Chunks of y, blocks of k one after the other; within one, a is packed before any piece
+ * starts. */
 static void
 run_tn(struct cpu_device *d, struct plan *plan)
 {
 	const struct cpu_product *p = plan->p;
 
-	for (plan->k0 = 0; plan->k0 < p->k || plan->k0 == 0; plan->k0 += plan->depth) {
-		cpu_run(d, cpu_ceil(p->m, A_ROWS), piece_a, plan);
-		cpu_run(d, plan->n_rows * plan->n_cols, piece_tn, plan);
+	for (plan->m0 = 0; plan->m0 < p->m; plan->m0 += plan->chunk) {
+		plan->m1 = cpu_min(plan->m0 + plan->chunk, p->m);
+		for (plan->k0 = 0; plan->k0 < p->k || plan->k0 == 0; plan->k0 += plan->depth) {
+			cpu_run(d, cpu_ceil(plan->m1 - plan->m0, plan->a_rows), piece_a, plan);
+			cpu_run(d, plan->n_rows * plan->n_cols, piece_tn, plan);
+		}
 	}
 }
 
@@ -536,7 +554,7 @@ cpu_product_run(struct cpu_device *d, const struct cpu_product *p, const struct 
 		plan.next = &after;
 	}
 	if (p->form == CPU_TN)
-		more = (uint64_t)((p->m + 16) * steps_of(&plan, plan.depth) * 4);
+		more = (uint64_t)((plan.chunk + 16) * steps_of(&plan, plan.depth) * 4);
 	else if (plan.deep)
 		more = (uint64_t)(p->m * cpu_round_up(p->n, plan.panel)) * 4;
 	st = cpu_reserve(d, shared + more, plan.bytes, err);

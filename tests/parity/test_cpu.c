@@ -275,7 +275,7 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 38
+#define N_LARGE 39
 
 /* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
  * two halves; key rows that two segments read; prefix, window and softcap over blocks; heads
@@ -301,6 +301,7 @@ large_cases(struct ops_case c[N_LARGE])
 	c[n++] = product_case("nn deep", HONE_MATMUL_NN, 61, 4401, 70, false);
 	c[n++] = product_case("tn deep", HONE_MATMUL_TN, 1201, 205, 250, false);
 	c[n++] = product_case("tn wide", HONE_MATMUL_TN, 33, 50, 3000, false);
+	c[n++] = product_case("tn tall", HONE_MATMUL_TN, 512, 8300, 40, false);
 	c[n++] = product_case("nt adapter in", HONE_MATMUL_NT, 300, 8, 576, false);
 	c[n++] = product_case("nt adapter out", HONE_MATMUL_NT, 300, 576, 8, false);
 	c[n++] = product_case("nn adapter", HONE_MATMUL_NN, 300, 576, 8, false);
