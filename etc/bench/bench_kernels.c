@@ -79,33 +79,14 @@ struct bench {
 
 /* ---- Peaks ---- */
 
-struct reads {
-	const uint64_t *memory;
-	int64_t lines; /* of a thread */
-	uint64_t sum;
-};
-
-static void
-read_piece(void *ctx, int64_t i, int32_t worker)
-{
-	struct reads *r = ctx;
-	const uint64_t sum = bench_peak_read(r->memory + i * r->lines * 8, r->lines);
-
-	(void)worker;
-	if (i == 0)
-		r->sum = sum;
-}
-
 static void
 measure_peaks(struct bench *b)
 {
 	const int32_t n = hn_pool_threads(b->host.pool);
-	struct reads r = {.memory = (const uint64_t *)(const void *)b->memory,
-		.lines = (int64_t)(b->bytes / 64) / n};
 
 	b->peak_f32 = bench_peak_flops(b->host.pool, 0, b->clock);
 	b->peak_bf16 = bench_peak_flops(b->host.pool, 1, b->clock);
-	b->read = (double)(r.lines * 64 * n) / bench_best(b->host.pool, read_piece, &r, b->clock);
+	b->read = bench_peak_read(b->host.pool, b->memory, b->bytes, b->clock);
 	printf("peaks with %d threads: %.0f GFLOP/s f32, %.0f bf16; %.1f GB/s read\n", n,
 		b->peak_f32 / 1e9, b->peak_bf16 / 1e9, b->read / 1e9);
 }

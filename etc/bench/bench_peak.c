@@ -98,8 +98,9 @@ peak_round(int bf16, int64_t rounds, float *sink)
 }
 #endif
 
-uint64_t
-bench_peak_read(const uint64_t *p, int64_t n_lines)
+/* Sums n 64-byte lines. */
+static uint64_t
+sum_lines(const uint64_t *p, int64_t n_lines)
 {
 	uint64_t a = 0, b = 0, c = 0, d = 0;
 
@@ -165,4 +166,30 @@ bench_peak_flops(struct hn_pool *pool, int bf16, clockid_t clock)
 	const double s = bench_best(pool, peak_piece, &p, clock);
 
 	return p.flops * hn_pool_threads(pool) / s;
+}
+
+struct reads {
+	const uint64_t *memory;
+	int64_t lines; /* of a thread */
+	uint64_t sum;
+};
+
+static void
+read_piece(void *ctx, int64_t i, int32_t worker)
+{
+	struct reads *r = ctx;
+	const uint64_t sum = sum_lines(r->memory + i * r->lines * 8, r->lines);
+
+	(void)worker;
+	if (i == 0)
+		r->sum = sum;
+}
+
+double
+bench_peak_read(struct hn_pool *pool, const void *memory, uint64_t bytes, clockid_t clock)
+{
+	const int32_t n = hn_pool_threads(pool);
+	struct reads r = {.memory = memory, .lines = (int64_t)(bytes / 64) / n};
+
+	return (double)(r.lines * 64 * n) / bench_best(pool, read_piece, &r, clock);
 }

@@ -20,7 +20,9 @@ double bench_best(struct hn_pool *pool, void (*piece)(void *ctx, int64_t i, int3
  * bf16 pairs; 0 where the processor has none. */
 double bench_peak_flops(struct hn_pool *pool, int bf16, clockid_t clock);
 
-/* Sums n 64-byte lines. */
-uint64_t bench_peak_read(const uint64_t *p, int64_t n_lines);
+/* Bytes per second that all threads of the pool read of `memory`, best of several tries; it
+ * should be several times the last cache and have been written to, and be 8-byte aligned. */
+double bench_peak_read(
+	struct hn_pool *pool, const void *memory, uint64_t bytes, clockid_t clock);
 
 #endif
