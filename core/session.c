@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "footprint.h"
 #include "session.h"
 
 /* Rows of a micro-batch: matrix products are as fast as they get from some hundred rows on,
@@ -177,23 +178,11 @@ add_eval_program(struct hn_session *s, struct hone_error *err)
 	return hn_engine_add(&s->engine, &s->evaluate, "eval", &graph, s->chunk_rows, err);
 }
 
-/* Planned peak: what this process holds already, and what will be allocated. */
-static uint64_t
-planned_peak(const struct hn_session *s)
-{
-	uint64_t bytes[HN_MEMORY_KINDS], peak = (uint64_t)(hn_memory_now_mb() * 1e6);
-
-	hn_engine_bytes(&s->engine, bytes);
-	for (int kind = 0; kind < HN_MEMORY_KINDS; kind++)
-		peak += bytes[kind];
-	return peak;
-}
-
 static enum hone_status
 keep_limit(struct hn_session *s, struct hone_error *err)
 {
 	const uint64_t limit = (uint64_t)s->run->options.train.memory_limit;
-	const uint64_t peak = limit ? planned_peak(s) : 0;
+	const uint64_t peak = limit ? hn_footprint_of(&s->engine).peak : 0;
 	struct hn_session_want want = s->want;
 	struct hn_run *run = s->run;
 

@@ -5,6 +5,7 @@
  * programs cannot be built or whose plan is above its limit; a check that computes or leaves
  * something behind.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,41 @@ test_check_json_counts_rows_and_steps(void **state)
 	assert_int_equal(json_integer_value(json_object_get(rows, "train")), 16);
 	assert_null(json_object_get(rows, "test"));
 	json_decref(root);
+	cli_close(&cli);
+}
+
+/* `memory.peak` of a command's document, in bytes. */
+static double
+peak_of(struct cli *cli, const char *command, const char *schema)
+{
+	json_t *root;
+	double peak;
+
+	(void)cli_run(cli, command, "run.ini", "--json", NULL);
+	cli_expect(cli, 0, NULL);
+	root = cli_json(cli, schema);
+	peak = json_number_value(json_object_get(json_object_get(root, "memory"), "peak"));
+	json_decref(root);
+	return peak;
+}
+
+/* Would catch: two commands that add up memory each in its own way.  What a process holds
+ * differs a little from one start to the next. */
+static void
+test_check_memory_is_the_figure_of_plan(void **state)
+{
+	struct cli cli;
+	double plan, check;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	plan = peak_of(&cli, "plan", "hone.plan/1");
+	check = peak_of(&cli, "check", "hone.check/1");
+	assert_true(plan > 1e6);
+	if (fabs(check / plan - 1.0) > 0.05)
+		fail_msg("plan says %.0f bytes, check %.0f", plan, check);
+	(void)cli_run(&cli, "check", "run.ini", NULL);
+	assert_non_null(strstr(cli.out, " MB at the peak\n"));
 	cli_close(&cli);
 }
 
@@ -107,6 +143,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_check_sound_run_is_one_line),
 		cmocka_unit_test(test_check_json_counts_rows_and_steps),
+		cmocka_unit_test(test_check_memory_is_the_figure_of_plan),
 		cmocka_unit_test(test_check_what_training_would_meet_is_told_now),
 		cmocka_unit_test(test_check_rows_that_are_cut_are_warned_of),
 	};
