@@ -13,7 +13,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "model/gguf.h"
 #include "model/safetensors.h"
@@ -68,19 +67,6 @@ fail_folder(const char *folder, const char *lacks, struct hone_error *err)
 		"there is no %s in it, and no .gguf file; is this the model's folder?", lacks);
 }
 
-/* Neither a folder nor a regular file. */
-static enum hone_status
-fail_absent(const char *path, struct hone_error *err)
-{
-	struct stat info;
-
-	if (stat(path, &info) == 0)
-		return hone_fail_at(err, HONE_EMODEL, path, 0, 0,
-			"is a device, pipe or socket; a folder or a regular file is needed");
-	return hone_fail_at(err, HONE_EMODEL, path, 0, 0,
-		"there is no such file or folder; hone downloads nothing, so get the model first");
-}
-
 /* An unreadable file is no GGUF; who opens it next gives the reason. */
 static bool
 is_gguf(const char *path)
@@ -109,7 +95,7 @@ hn_tensors_open(struct hn_tensor_file *file, const char *path, struct hone_error
 	if (st)
 		return st;
 	if (!hn_path_is_file(path))
-		return fail_absent(path, err);
+		return hn_fail_absent(path, err);
 	if (hn_ends_with(path, ".safetensors.index.json"))
 		return hn_safetensors_open_index(file, path, err);
 	if (is_gguf(path) || hn_ends_with(path, ".gguf"))
@@ -185,7 +171,7 @@ hn_checkpoint_open(struct hn_checkpoint *checkpoint, const char *path, struct ho
 	else if (hn_path_is_file(path))
 		st = open_file(&made, err);
 	else if (!(st = hn_path_check_regular(path, HONE_EMODEL, err)))
-		st = fail_absent(path, err);
+		st = hn_fail_absent(path, err);
 	if (st)
 		hn_checkpoint_close(&made);
 	else

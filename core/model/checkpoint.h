@@ -26,4 +26,7 @@ void hn_checkpoint_close(struct hn_checkpoint *checkpoint);
 enum hone_status hn_tensors_open(
 	struct hn_tensor_file *file, const char *path, struct hone_error *err);
 
+/* HONE_EMODEL for a path that is neither a folder nor a regular file, with what lies near. */
+enum hone_status hn_fail_absent(const char *path, struct hone_error *err);
+
 #endif
