@@ -26,63 +26,63 @@ parse_dtype(const char *text, enum hn_export_dtype *out, struct hone_error *err)
 }
 
 static void
-put_written(const struct hn_context *context, bool is_model)
+put_written(const struct hn_context *context, bool is_model, bool replaces)
 {
 	const char *to = context->args->to, *what = is_model ? "model" : "adapter";
 
 	if (!context->args->json) {
 		hn_str_put_visible(context->out, to, "");
-		hn_str_printf(context->out, ": the %s, read back and compared\n", what);
+		hn_str_printf(context->out, ": the %s, read back and compared%s\n", what,
+			replaces ? "; it replaces the older export that was there" : "");
 		return;
 	}
 	hn_str_printf(
 		context->out, "{\"schema\": \"hone.export/1\", \"what\": \"%s\", \"path\": ", what);
 	hn_str_put_json(context->out, to, strlen(to));
-	hn_str_puts(context->out, "}\n");
+	hn_str_printf(context->out, ", \"replaced\": %s}\n", replaces ? "true" : "false");
 }
 
 /* An adapter stays one unless it is to be merged; a trained model is written anew. */
 static enum hone_status
 write_result(const struct hn_context *context, const struct hn_result *result,
-	const struct hn_run *run, const struct hn_engine *engine, struct hone_error *err)
+	const struct hn_run *run, const struct hn_engine *engine, bool *is_model,
+	struct hone_error *err)
 {
 	struct hn_adapted of = hn_adapted_of_run(run, engine);
 	const struct hn_args *args = context->args;
 	enum hn_export_dtype dtype;
-	enum hone_status st = parse_dtype(args->dtype, &dtype, err);
-	bool is_model;
+	const enum hone_status st = parse_dtype(args->dtype, &dtype, err);
 
 	if (st)
 		return st;
 	if (result->without_adapters)
 		of.n_adapters = 0;
-	is_model = args->merge || result->is_model || result->is_base || hn_export_is_model(&of);
-	st = is_model ? hn_export_model(&of, args->to, dtype, NULL, err)
-		      : hn_export_adapter(&of, args->to, NULL, err);
-	if (!st)
-		put_written(context, is_model);
-	return st;
+	*is_model = args->merge || result->is_model || result->is_base || hn_export_is_model(&of);
+	return *is_model ? hn_export_model(&of, args->to, dtype, NULL, err)
+			 : hn_export_adapter(&of, args->to, NULL, err);
 }
 
 /* The run's own result is made by training, and eval and generate rely on it. */
 static enum hone_status
-check_place(const struct hn_context *context, const struct hn_run *run, struct hone_error *err)
+check_place(const struct hn_context *context, const struct hn_run *run, bool *replaces,
+	struct hone_error *err)
 {
 	static const char *const own[] = {"", "adapter", "model", "checkpoints"};
 	char to[PATH_MAX], place[PATH_MAX];
 	bool is_own = false;
 
 	if (!realpath(context->args->to, to))
-		return HONE_OK; /* it is not there yet */
+		to[0] = '\0'; /* it is not there yet */
 	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
 		char *path = hn_path_join(run->options.run.output, own[i]);
 
 		is_own |= realpath(path, place) && hn_streq(to, place);
 		free(path);
 	}
-	return is_own ? hone_fail_at(err, HONE_EUSAGE, context->args->to, 0, 0,
-				"this belongs to the run itself; --to another folder")
-		      : HONE_OK;
+	if (is_own)
+		return hone_fail_at(err, HONE_EUSAGE, context->args->to, 0, 0,
+			"this belongs to the run itself; --to another folder");
+	return hn_export_check_place(context->args->to, &run->model, replaces, err);
 }
 
 static enum hone_status
@@ -92,13 +92,14 @@ run_export(const struct hn_context *context, struct hone_error *err)
 	struct hn_result result;
 	struct hn_engine engine = {0};
 	struct hn_run run;
+	bool replaces = false, is_model = false;
 	enum hone_status st;
 
 	if (!context->args->to)
 		return hone_fail(err, HONE_EUSAGE, "hone export needs --to DIR");
 	st = hn_result_open(&result, &run, &request, context->args->base, err);
 	if (!st)
-		st = check_place(context, &run, err);
+		st = check_place(context, &run, &replaces, err);
 	if (!st) {
 		hn_engine_init(
 			&engine, &run.model, &run.params, run.devices, run.n_devices, run.compute);
@@ -107,7 +108,9 @@ run_export(const struct hn_context *context, struct hone_error *err)
 	if (!st)
 		st = hn_result_load(&result, &run, &engine, err);
 	if (!st)
-		st = write_result(context, &result, &run, &engine, err);
+		st = write_result(context, &result, &run, &engine, &is_model, err);
+	if (!st)
+		put_written(context, is_model, replaces);
 	if (engine.model)
 		hn_engine_fini(&engine);
 	hn_result_close(&result, &run);
@@ -115,7 +118,8 @@ run_export(const struct hn_context *context, struct hone_error *err)
 }
 
 static const struct hn_flag flags[] = {
-	{"--to", HN_FLAG_TEXT, HN_ARG(to), "DIR", "where to write"},
+	{"--to", HN_FLAG_TEXT, HN_ARG(to), "DIR",
+		"where to write; an older export there is replaced when the new one is whole"},
 	{"--merge", HN_FLAG_BOOL, HN_ARG(merge), NULL,
 		"merge the adapter into the file's weights: a model folder for transformers"},
 	{"--dtype", HN_FLAG_TEXT, HN_ARG(dtype), "TYPE",

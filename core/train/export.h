@@ -12,7 +12,7 @@
  *
  * An export is written into a folder beside its place, read back and compared with what was
  * meant, and only then renamed: what stands under the name is complete and right.  An older
- * export there is replaced; a folder that hone did not write is refused.
+ * export there is replaced; a folder with anything that hone did not write is refused.
  *
  * Not here: checkpoints of a run, GGUF files, pickle.
  */
@@ -81,6 +81,12 @@ void hn_adapter_sets_fini(struct hn_adapter_sets *sets);
 /* Whether the result is the model (an adapter trains the weights themselves) and belongs into
  * model/ instead of adapter/. */
 bool hn_export_is_model(const struct hn_adapted *of);
+
+/* Whether an export may stand at `path`: HONE_EUSAGE names what is there and is not hone's, or
+ * says that it is the model itself.  *replaces: an older export is there, which both functions
+ * below replace in one step when the new one is whole. */
+enum hone_status hn_export_check_place(
+	const char *path, const struct hn_model *model, bool *replaces, struct hone_error *err);
 
 /* Writes the adapters as PEFT folders: the first at `dir`, each further one in a folder of
  * its section's name inside.  `card` may be NULL. */

@@ -9,8 +9,7 @@
  * is killed leaves it behind; the next export into the same parent removes what has the name,
  * the mark, no process of that number and no lock: nothing else can be sure to be litter.
  *
- * An older export is known by its model card, which carries the tag "hone"; a folder without
- * that is somebody else's and stays.
+ * What may stand at the place and be replaced is the matter of export_place.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,55 +26,7 @@
 #include "train/identity.h"
 
 #define COPY_MAX (UINT64_C(1) << 30)
-#define CARD_MAX (UINT64_C(1) << 20)
 #define MARK     ".hone-export"
-
-static bool
-is_same_place(const char *a, const char *b)
-{
-	char *x = realpath(a, NULL), *y = realpath(b, NULL);
-	const bool is_same = x && y && hn_streq(x, y);
-
-	free(x);
-	free(y);
-	return is_same;
-}
-
-static bool
-is_ours(const char *path)
-{
-	char *card = hn_path_join(path, "README.md"), *text = NULL;
-	size_t n = 0;
-	const enum hone_status st = hn_file_read(card, CARD_MAX, HONE_EIO, &text, &n, NULL);
-	const bool is_hone = !st && strstr(text, "\n- hone\n") != NULL;
-
-	free(card);
-	free(text);
-	return is_hone;
-}
-
-static enum hone_status
-check_place(const char *path, const struct hn_model *model, struct hone_error *err)
-{
-	char **names = NULL;
-	size_t n = 0;
-	enum hone_status st;
-
-	if (is_same_place(path, model->checkpoint.path))
-		return hone_fail_at(err, HONE_EIO, path, 0, 0,
-			"this is the model itself; choose another place for the result");
-	if (!hn_path_is_dir(path))
-		return HONE_OK;
-	st = hn_dir_list(path, &names, &n, err);
-	for (size_t i = 0; i < n; i++)
-		free(names[i]);
-	free(names);
-	if (!st && n && !is_ours(path))
-		st = hone_fail_at(err, HONE_EIO, path, 0, 0,
-			"it is not empty, and hone did not write it; choose another place for the "
-			"result");
-	return st;
-}
 
 /* Beside the place, so that the last step is a rename: "out/.adapter.tmp-123". */
 static char *
@@ -197,18 +148,31 @@ make_temp(struct hn_export_folder *folder, struct hone_error *err)
 	return HONE_OK;
 }
 
+/* A folder that is there by its real name, so that a link to it stays one; else the path as it
+ * is, without slashes at its end. */
+static char *
+real_place(const char *path)
+{
+	char *real = hn_path_is_dir(path) ? realpath(path, NULL) : NULL;
+	char *copy = hn_strdup(real ? real : path);
+	size_t n = strlen(copy);
+
+	while (n > 1 && copy[n - 1] == '/')
+		copy[--n] = '\0';
+	free(real);
+	return copy;
+}
+
 enum hone_status
 hn_folder_begin(struct hn_export_folder *folder, const char *path, const struct hn_model *model,
 	struct hone_error *err)
 {
-	size_t n = strlen(path);
+	bool replaces;
 	enum hone_status st;
 	char *dir;
 
-	*folder = (struct hn_export_folder){.path = hn_strdup(path), .model = model, .lock = -1};
-	while (n > 1 && folder->path[n - 1] == '/')
-		folder->path[--n] = '\0';
-	st = check_place(folder->path, model, err);
+	*folder = (struct hn_export_folder){.path = real_place(path), .model = model, .lock = -1};
+	st = hn_export_check_place(folder->path, model, &replaces, err);
 	if (st)
 		return st;
 	dir = hn_path_dir(folder->path);

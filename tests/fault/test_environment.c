@@ -198,9 +198,7 @@ test_environment_95_export_over_its_own_model_is_refused(void **state)
 	for (int i = 0; i < 3; i++) {
 		(void)cli_run(&cli, "export", "run.ini", "--base", "--to", places[i], "--set",
 			"model.path=m", NULL);
-		if (cli.code == 0)
-			fail_msg("exported over its model: %s", places[i]);
-		cli_expect(&cli, cli.code, "model", NULL);
+		cli_expect(&cli, 2, "this is the model itself", NULL);
 		assert_int_equal(hn_hash_file(weights, HONE_EIO, after, &err), 0);
 		assert_string_equal(before, after);
 	}

@@ -251,12 +251,13 @@ test_export_place_that_is_not_ours_is_left_alone(void **state)
 	file = hn_path_join(mine, "README.md");
 	assert_int_equal(hn_dir_make(mine, &err), HONE_OK);
 	assert_int_equal(hn_file_replace(file, "years of work\n", 14, &err), HONE_OK);
-	assert_int_equal(hn_export_adapter(&p.b.adapted, mine, NULL, &err), HONE_EIO);
-	assert_int_equal(hn_export_model(&p.b.adapted, mine, HN_EXPORT_F32, NULL, &err), HONE_EIO);
+	assert_int_equal(hn_export_adapter(&p.b.adapted, mine, NULL, &err), HONE_EUSAGE);
+	assert_int_equal(
+		hn_export_model(&p.b.adapted, mine, HN_EXPORT_F32, NULL, &err), HONE_EUSAGE);
 	assert_true(hn_path_is_file(file));
 	assert_int_equal(hn_export_model(&p.b.adapted, p.b.bench.model.checkpoint.path,
 				 HN_EXPORT_F32, NULL, &err),
-		HONE_EIO);
+		HONE_EUSAGE);
 	assert_non_null(strstr(err.text, "the model itself"));
 	/* An older export is replaced, and nothing temporary stays. */
 	assert_int_equal(hn_export_adapter(&p.b.adapted, p.dir, NULL, &err), HONE_OK);
