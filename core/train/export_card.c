@@ -88,38 +88,121 @@ put_numbers(struct hn_str *out, const struct hn_adapted *of, const struct hn_car
 	put_f64(out, "seconds", card->time_s);
 }
 
-/* PEFT does not know the technique: hone reads the folder where the technique's plugin is. */
+/* ---- how it is used: lines that work as they stand ---- */
+
+/* One word for a shell, whatever is in it. */
 static void
-put_use_of_plugin(struct hn_str *out, const struct hn_card_of *what)
+put_word(struct hn_str *out, const char *text)
 {
-	hn_str_printf(out,
-		"\nPEFT does not know `%s`; hone reads it with the plugin that gives it:\n\n"
-		"```\nhone generate --model BASE --adapter HERE --prompt \"...\"\n```\n",
-		what->type);
-	if (what->can_be_merged)
-		hn_str_puts(out,
-			"\n`hone export run.ini --merge --to DIR` makes a whole model of it that "
-			"transformers loads.\n");
+	hn_str_putc(out, '\'');
+	for (; *text; text++)
+		if (*text == '\'')
+			hn_str_puts(out, "'\\''");
+		else
+			hn_str_putc(out, *text);
+	hn_str_putc(out, '\'');
+}
+
+/* A text for Python: JSON's strings are Python's, too. */
+static void
+put_string(struct hn_str *out, const char *text)
+{
+	hn_str_put_json(out, text, strlen(text));
 }
 
 static void
-put_use(struct hn_str *out, const struct hn_card_of *what)
+put_generate(struct hn_str *out, const char *model, const char *adapter)
 {
-	if (what->type && !what->is_peft) {
-		put_use_of_plugin(out, what);
-		return;
+	hn_str_puts(out, "\n```sh\nhone generate --model ");
+	put_word(out, model);
+	if (adapter) {
+		hn_str_puts(out, " --adapter ");
+		put_word(out, adapter);
 	}
-	hn_str_puts(out,
-		"\n```python\nfrom transformers import AutoModelForCausalLM, "
-		"AutoTokenizer\n");
-	if (what->type)
-		hn_str_puts(out,
-			"from peft import PeftModel\n\n"
-			"model = AutoModelForCausalLM.from_pretrained(BASE)\n"
-			"model = PeftModel.from_pretrained(model, HERE)\n");
-	else
-		hn_str_puts(out, "\nmodel = AutoModelForCausalLM.from_pretrained(HERE)\n");
-	hn_str_puts(out, "tokenizer = AutoTokenizer.from_pretrained(HERE)\n```\n");
+	hn_str_puts(out, " --prompt \"...\"\n```\n");
+}
+
+static void
+put_merge(struct hn_str *out, const struct hn_adapted *of, const char *here)
+{
+	char *ini = hn_path_normal(of->ini), *current = hn_path_normal(".");
+
+	hn_str_puts(out, "\nA whole model of it, which transformers loads:\n\n```sh\n");
+	if (of->n_sets) { /* paths in them are relative to where they were given */
+		hn_str_puts(out, "cd ");
+		put_word(out, current);
+		hn_str_puts(out, " && ");
+	}
+	hn_str_puts(out, "hone export ");
+	put_word(out, ini);
+	for (size_t i = 0; i < of->n_sets; i++) {
+		hn_str_puts(out, " --set ");
+		put_word(out, of->sets[i]);
+	}
+	hn_str_puts(out, " --merge --to ");
+	put_word(out, here);
+	hn_str_puts(out, "-merged\n```\n");
+	free(current);
+	free(ini);
+}
+
+/* A GGUF file without a repository is read by transformers as a file of its folder. */
+static void
+put_python_base(struct hn_str *out, const struct hn_adapted *of, const char *base)
+{
+	const struct hn_checkpoint *checkpoint = &of->model->checkpoint;
+	const bool is_file = checkpoint->tensors.format == HN_FILE_GGUF && !of->model->is_random &&
+		!hn_gguf_repository(&checkpoint->tensors);
+	char *dir = is_file ? hn_path_dir(base) : NULL;
+
+	hn_str_puts(out, "model = AutoModelForCausalLM.from_pretrained(");
+	put_string(out, dir ? dir : base);
+	if (dir) {
+		hn_str_puts(out, ", gguf_file=");
+		put_string(out, hn_path_base(base));
+	}
+	hn_str_puts(out, dir ? ")  # needs the package gguf\n" : ")\n");
+	free(dir);
+}
+
+static void
+put_python(struct hn_str *out, const struct hn_adapted *of, const struct hn_card_of *what,
+	const char *base, const char *here)
+{
+	hn_str_printf(out,
+		"\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n%s\n",
+		what->type ? "from peft import PeftModel\n" : "");
+	if (what->type) {
+		put_python_base(out, of, base);
+		hn_str_puts(out, "model = PeftModel.from_pretrained(model, ");
+	} else {
+		hn_str_puts(out, "model = AutoModelForCausalLM.from_pretrained(");
+	}
+	put_string(out, here);
+	hn_str_puts(out, ")\ntokenizer = AutoTokenizer.from_pretrained(");
+	put_string(out, here);
+	hn_str_puts(out, ")\n```\n");
+}
+
+static void
+put_use(struct hn_str *out, const struct hn_adapted *of, const struct hn_card_of *what,
+	const char *base)
+{
+	char *here = hn_path_normal(what->here),
+	     *model = hn_path_normal(of->model->checkpoint.path);
+
+	if (what->type && !what->is_peft)
+		hn_str_printf(out,
+			"\nPEFT does not know `%s`; hone reads it where the plugin that gives it "
+			"is installed:\n",
+			what->type);
+	put_generate(out, what->type ? model : here, what->type ? here : NULL);
+	if (!what->type || what->is_peft)
+		put_python(out, of, what, base, here);
+	if (what->type && what->can_be_merged && of->ini)
+		put_merge(out, of, here);
+	free(model);
+	free(here);
 }
 
 enum hone_status
@@ -136,7 +219,7 @@ hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
 		what->type ? "An adapter: it is loaded on top of its base model."
 			   : "A whole model: what was trained is merged into its weights.");
 	put_numbers(&text, of, card);
-	put_use(&text, what);
+	put_use(&text, of, what, base);
 	st = hn_folder_put(folder, "README.md", &text, err);
 	hn_str_fini(&text);
 	free(base);

@@ -7,6 +7,7 @@ own float32 logits to FOLDER/logits.json.  Nothing is missing or left over when 
 and float32 logits are within 2e-4.  bfloat16 is printed only: rounding the weights moves logits.
 Not a test of `ctest`, because building hone needs no Python.
 """
+import re
 import sys
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def adapted(case):
     return model.eval()
 
 
+def pasted(folder):
+    """The model that the lines of the folder's README.md make, as they stand."""
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (Path(folder) / "README.md").read_text(), re.S):
+        exec(code, names)  # what was written a moment ago by hone
+    return names["model"].float().eval()
+
+
 def check_tokenizer(case):
     text = "def f(x):\n  return 1234 + x  # naïve <|im_end|>"
     want = AutoTokenizer.from_pretrained(case["base"])(text).input_ids
@@ -54,7 +63,9 @@ def main():
     doc = json.loads((folder / "logits.json").read_text())
     for case in doc["cases"]:
         gaps = {"adapter": distance(adapted(case), doc, case),
-                "model": distance(whole(case["model"], torch.float32), doc, case)}
+                "model": distance(whole(case["model"], torch.float32), doc, case),
+                "card of adapter": distance(pasted(case["adapter"]), doc, case),
+                "card of model": distance(pasted(case["model"]), doc, case)}
         rounded = distance(whole(case["bf16"], torch.bfloat16).float(), doc, case)
         check_tokenizer(case)
         if (Path(case["model"]) / "generation_config.json").exists():
