@@ -265,6 +265,29 @@ exit_code(int32_t status, int32_t signal)
 	return status == HONE_EINTERRUPTED && signal ? 128 + signal : hn_exit_code(status);
 }
 
+/* Whether the command ended because nobody reads its result any more. */
+static bool
+is_unread(const struct hone_error *err)
+{
+	return err->status == HONE_EINTERRUPTED && err->reserved == SIGPIPE;
+}
+
+/* The reader of a pipe that had enough (`| head`) is not told so: no text, and the code with
+ * which a shell reports SIGPIPE, 141.  That the signal itself is ignored lets a run come to
+ * its end first. */
+enum hone_status
+hn_show(FILE *stream, const char *bytes, size_t n, struct hone_error *err)
+{
+	if (fwrite(bytes, 1, n, stream) == n && !fflush(stream))
+		return HONE_OK;
+	if (errno != EPIPE)
+		return hone_fail(err, HONE_EIO, "the result could not be written to stdout");
+	(void)hone_fail(err, HONE_EINTERRUPTED, "%s", "");
+	if (err)
+		err->reserved = SIGPIPE;
+	return HONE_EINTERRUPTED;
+}
+
 /* Presets: share/hone/presets of an installation, or etc/presets of a tree that is built in build/
  * or in a folder of it, as quickstart and check do; "" = none. */
 static void
@@ -396,13 +419,14 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 	find_presets(presets, sizeof presets);
 	context.preset_dir = presets[0] ? presets : NULL;
 	st = dispatch(argc, argv, &context, &err);
-	if (out.len && (fwrite(out.text, 1, out.len, stdout) != out.len || fflush(stdout))) {
-		if (errno == EPIPE) { /* nobody reads any more: as a shell reports SIGPIPE */
-			hn_str_fini(&out);
-			return 141;
+	if (out.len && (!st || !is_unread(&err))) {
+		struct hone_error why = {0};
+		const enum hone_status put = hn_show(stdout, out.text, out.len, &why);
+
+		if (put && (!st || is_unread(&why))) {
+			st = put;
+			err = why;
 		}
-		if (!st)
-			st = hone_fail(&err, HONE_EIO, "the result could not be written to stdout");
 	}
 	hn_str_fini(&out);
 	hn_log_progress_end(&log);

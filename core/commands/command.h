@@ -101,6 +101,10 @@ int hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, si
 /* A request for hn_run_open made of the context. */
 struct hn_run_request hn_context_request(const struct hn_context *context);
 
+/* Writes a part of the result to stdout at once.  Where nobody reads any more it is
+ * HONE_EINTERRUPTED without a text, and the program's code is 141. */
+enum hone_status hn_show(FILE *stream, const char *bytes, size_t n, struct hone_error *err);
+
 /* A flag that says what a key of [generate] says, with that key's range; absent = `otherwise`. */
 enum hone_status hn_flag_generate(const char *text, const char *flag, const char *key,
 	double otherwise, double *out, struct hone_error *err);

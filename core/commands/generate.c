@@ -243,22 +243,13 @@ put_json(struct hn_str *out, const char *prompt, const struct hn_asked *asked)
 }
 
 static enum hone_status
-show(const struct asking *a, const char *bytes, size_t n, struct hone_error *err)
-{
-	FILE *stream = a->context->stream;
-
-	if (fwrite(bytes, 1, n, stream) != n || fflush(stream))
-		return hone_fail(err, HONE_EIO, "the text could not be written to stdout");
-	return HONE_OK;
-}
-
-static enum hone_status
 on_text(void *ctx, int64_t asked, const char *bytes, size_t n, struct hone_error *err)
 {
 	const struct asking *a = ctx;
 
 	(void)asked;
-	return a->n == 1 && !a->context->args->json ? show(a, bytes, n, err) : HONE_OK;
+	return a->n == 1 && !a->context->args->json ? hn_show(a->context->stream, bytes, n, err)
+						    : HONE_OK;
 }
 
 /* Shows the answers that are done and wait for none before them. */
@@ -280,7 +271,7 @@ on_done(void *ctx, int64_t done, struct hone_error *err)
 				hn_str_add(&line, asked->text.text, asked->text.len);
 			hn_str_putc(&line, '\n');
 		}
-		st = show(a, line.text, line.len, err);
+		st = hn_show(a->context->stream, line.text, line.len, err);
 		hn_str_fini(&line);
 		a->n_shown++;
 	}

@@ -133,6 +133,25 @@ const struct hn_command_spec hn_command_plugins = {"plugins", "",
 
 /* ---- explain ---- */
 
+/* A name that no table has may be of a plugin that was not found: where it was looked for. */
+static void
+add_sought(const struct hn_run *run, const struct hn_config_table *tables, size_t n,
+	const char *name, struct hone_error *err)
+{
+	const size_t len = strcspn(name, ".");
+	struct hn_str sought = {0};
+	bool is_known = false;
+
+	for (size_t i = 0; i < n; i++)
+		is_known |= strlen(tables[i].name) == len && memcmp(tables[i].name, name, len) == 0;
+	if (is_known || !err)
+		return;
+	hn_str_puts(&sought, err->text);
+	hn_registry_put_sought(run->registry, &sought);
+	(void)hone_fail(err, HONE_EUSAGE, "%.450s; --plugin-dir DIR adds a folder", sought.text);
+	hn_str_fini(&sought);
+}
+
 static enum hone_status
 run_explain(const struct hn_context *context, struct hone_error *err)
 {
@@ -147,6 +166,8 @@ run_explain(const struct hn_context *context, struct hone_error *err)
 		st = context->args->json
 			? hn_explain_json(tables, n, context->args->path, context->out, err)
 			: hn_explain(tables, n, context->args->path, context->out, err);
+		if (st && context->args->path)
+			add_sought(&run, tables, n, context->args->path, err);
 	}
 	hn_run_close(&run);
 	return st;

@@ -146,28 +146,67 @@ explain_key(
 	return n;
 }
 
+/* The key of any table that is nearest to a name, as "section.key", or NULL.  Its section was
+ * not said, so it must be nearer than a word that is compared with its equals. */
+static const char *
+nearest_key(const struct hn_config_table *tables, size_t n_tables, const char *name,
+	struct hn_arena *arena)
+{
+	const char *near = NULL, *matched;
+	size_t least = 1 + strlen(name) / 8;
+
+	for (size_t i = 0; i < n_tables; i++) {
+		const struct hone_options *options = tables[i].options;
+		const int64_t row =
+			options ? hn_options_nearest(options, name, arena, &matched) : -1;
+		const size_t distance = row >= 0 ? hn_edit_distance(name, matched) : SIZE_MAX;
+
+		if (distance > least || (near && distance == least))
+			continue;
+		least = distance;
+		near = hn_arena_printf(
+			arena, "%s.%s", tables[i].name, hn_options_at(options, (uint32_t)row).key);
+	}
+	return near;
+}
+
 /* No such section or key: the nearest of both. */
 static enum hone_status
 refuse_name(const struct hn_config_table *tables, size_t n_tables, const char *name,
 	struct hone_error *err)
 {
 	struct hn_arena arena = {0};
-	const char **names = hn_arena_array(&arena, n_tables + 1, sizeof *names), *near, *matched;
-	int64_t row;
+	const char **names = hn_arena_array(&arena, n_tables + 1, sizeof *names), *near;
 
 	for (size_t i = 0; i < n_tables; i++)
 		names[i] = tables[i].name;
 	near = hn_nearest(name, names, n_tables);
-	for (size_t i = 0; i < n_tables && !near; i++) {
-		row = tables[i].options
-			? hn_options_nearest(tables[i].options, name, &arena, &matched)
-			: -1;
-		if (row >= 0)
-			near = hn_arena_printf(&arena, "%s.%s", tables[i].name,
-				hn_options_at(tables[i].options, (uint32_t)row).key);
-	}
+	if (!near)
+		near = nearest_key(tables, n_tables, name, &arena);
 	(void)hone_fail(err, HONE_EUSAGE, "nothing is called '%.60s'%s%s%s", name,
-		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+		near ? "; did you mean '" : "; hone explain lists the names", near ? near : "",
+		near ? "'?" : "");
+	hn_arena_fini(&arena);
+	return HONE_EUSAGE;
+}
+
+/* A key that this section has not: the section is known, so every near word counts. */
+static enum hone_status
+refuse_key(const struct hn_config_table *table, const char *key, struct hone_error *err)
+{
+	struct hn_arena arena = {0};
+	const char *matched = NULL;
+	const int64_t row =
+		table->options ? hn_options_nearest(table->options, key, &arena, &matched) : -1;
+
+	if (row < 0)
+		(void)hone_fail(err, HONE_EUSAGE,
+			"[%s] has no key '%.60s'; hone explain %s lists them", table->name, key,
+			table->name);
+	else
+		(void)hone_fail(err, HONE_EUSAGE, "[%s] has no key '%.60s'; did you mean '%s.%s'?",
+			table->name, key, table->name,
+			hn_options_at(table->options, (uint32_t)row).key);
 	hn_arena_fini(&arena);
 	return HONE_EUSAGE;
 }
@@ -197,7 +236,7 @@ hn_explain(const struct hn_config_table *tables, size_t n_tables, const char *na
 	if (!name[n] && explain_key(tables, n_tables, name, out))
 		return HONE_OK;
 	if (table)
-		return refuse_name(table, 1, name + n + 1, err);
+		return refuse_key(table, name + n + 1, err);
 	return refuse_name(tables, n_tables, name, err);
 }
 
@@ -491,7 +530,7 @@ hn_explain_json(const struct hn_config_table *tables, size_t n_tables, const cha
 	if (n == 0) {
 		out->len = from;
 		out->text[from] = '\0';
-		return asked.table && asked.key ? refuse_name(asked.table, 1, asked.key, err)
+		return asked.table && asked.key ? refuse_key(asked.table, asked.key, err)
 						: refuse_name(tables, n_tables, name, err);
 	}
 	hn_str_printf(out, ",\"additionalProperties\":%s}\n", asked.key ? "true" : "false");

@@ -263,10 +263,8 @@ hn_registry_nearest(const struct hn_registry *registry, const char *role, const 
 	return near;
 }
 
-/* What was refused, with its reason, and where plugins were looked for: a name that is not
- * there is mostly in a file that was refused, or in a folder that was not searched. */
-static void
-put_sought(const struct hn_registry *registry, struct hn_str *out)
+void
+hn_registry_put_sought(const struct hn_registry *registry, struct hn_str *out)
 {
 	const struct hn_loader_report *report = &registry->report;
 
@@ -321,7 +319,7 @@ hn_registry_need(const struct hn_registry *registry, const char *role, const cha
 		hn_str_printf(&known, "did you mean '%s'?", near);
 	else
 		put_known(registry, role, &known);
-	put_sought(registry, &known);
+	hn_registry_put_sought(registry, &known);
 	(void)hone_fail(err, HONE_ECONFIG, "no %s '%.60s'; %s", word, name, known.text);
 	hn_str_fini(&known);
 	return HONE_ECONFIG;

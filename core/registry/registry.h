@@ -67,6 +67,10 @@ const char *hn_registry_nearest(
 enum hone_status hn_registry_need(const struct hn_registry *registry, const char *role,
 	const char *name, const struct hn_registered **out, struct hone_error *err);
 
+/* Appends "; refused: PATH: REASON" for each file that was, and "; looked in FOLDER, ...": a name
+ * that is not there is mostly in one of these, or in a folder that was not searched. */
+void hn_registry_put_sought(const struct hn_registry *registry, struct hn_str *out);
+
 /* A table of sections for core/config: hone's own, then one for each factory that an INI can
  * choose (adapters, objectives, backends) or that has keys.  Owned by the registry. */
 const struct hn_config_table *hn_registry_tables(struct hn_registry *registry, size_t *n);

@@ -509,10 +509,28 @@ test_command_line_7_what_is_no_file_is_named(void **state)
 	cli_close(&cli);
 }
 
+/* Would catch: a plugin that lies nowhere, and nobody is told where it was looked for. */
+static void
+test_command_line_explain_of_an_absent_plugin_names_the_folders(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	(void)cli_run(&cli, "explain", "outscale", "--plugin-dir", "/tmp", NULL);
+	cli_expect(&cli, 2, "nothing is called 'outscale'", "looked in /tmp, ", "/lib/hone",
+		"--plugin-dir DIR adds a folder", NULL);
+	(void)cli_run(&cli, "explain", "lora.rnk", NULL);
+	cli_expect(&cli, 2, "[lora] has no key 'rnk'; did you mean 'lora.r'?", NULL);
+	assert_null(strstr(cli.err, "looked in"));
+	cli_close(&cli);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_command_line_explain_of_an_absent_plugin_names_the_folders),
 		cmocka_unit_test(test_command_line_every_flag_is_documented_and_taken),
 		cmocka_unit_test(test_command_line_flags_of_other_commands_are_refused),
 		cmocka_unit_test(test_command_line_commands_of_the_readme_exist),

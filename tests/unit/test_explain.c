@@ -67,9 +67,12 @@ test_explain_unknown_name_gives_the_nearest(void **state)
 		"! nothing is called 'learning_rat'; did you mean "
 		"'train.learning_rate'?");
 	expect("train.learning_rat",
-		"! nothing is called 'learning_rat'; did you mean "
+		"! [train] has no key 'learning_rat'; did you mean "
 		"'train.learning_rate'?");
-	expect("qqqqqqqqq", "! nothing is called 'qqqqqqqqq'");
+	expect("train.zzzzzzzz", "! [train] has no key 'zzzzzzzz'; hone explain train lists them");
+	expect("qqqqqqqqq", "! nothing is called 'qqqqqqqqq'; hone explain lists the names");
+	/* Three letters off are too many where not even the section is known. */
+	expect("my_adapter", "! nothing is called 'my_adapter'; hone explain lists the names");
 }
 
 /* Would catch: a section's page that leaves keys out. */
