@@ -2,7 +2,7 @@
  * bench_step.c - optimizer steps of a whole model, as a share of the machine's own peak.
  *
  *     bench_step MODEL|smollm2 [--full] [--compute bf16|f32] [--rows 2048] [--length 256]
- *                [--micro 512] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5] [--json]
+ *                [--micro ROWS] [--supervised 1.0] [--rank 8] [--threads N] [--steps 5] [--json]
  *                [--storage native|nf4|...] [--profile | --places]
  *
  * "smollm2" is a model of SmolLM2-135M's shape with random bf16 weights, made in $TMPDIR.
@@ -214,7 +214,7 @@ main(int argc, char **argv)
 		.is_json = has(argc, argv, "--json"),
 		.rows = (int64_t)number(argc, argv, "--rows", 2048),
 		.length = (int64_t)number(argc, argv, "--length", 256),
-		.micro = (int64_t)number(argc, argv, "--micro", 512),
+		.micro = (int64_t)number(argc, argv, "--micro", has(argc, argv, "--full") ? 512 : 256),
 		.rank = (int64_t)number(argc, argv, "--rank", 8),
 		.threads = (int64_t)number(argc, argv, "--threads", 0),
 		.steps = (int64_t)number(argc, argv, "--steps", 5),
@@ -234,6 +234,7 @@ main(int argc, char **argv)
 
 	if (!b.model || b.steps > 64)
 		return 2;
+	b.micro = b.micro > b.length ? b.micro : b.length;
 	if (b.threads == 1)
 		the_clock = CLOCK_PROCESS_CPUTIME_ID;
 	start = now();

@@ -52,7 +52,8 @@ test_explain_key_says_all_that_its_row_says(void **state)
 	expect("memory_limit",
 		"[train] memory_limit\n"
 		"  bytes, such as 512, 64K or 8GiB, at least 1048576; not set by default\n"
-		"  bytes a run may plan for, such as 8GiB; not set: what the device has\n"
+		"  bytes a run may plan for, such as 8GiB: cuts smaller, then computes layers "
+		"again\n"
 		"  a run that goes on may change it\n");
 	expect("padding_free", "padding_free: always: there is no padding here; delete the line\n");
 }
