@@ -296,24 +296,6 @@ wait_idle(void *device, struct hone_error *err)
 
 /* ---- the plugin ---- */
 
-static enum hone_status
-create(const struct hone_host *host, const struct hone_instance_info *info, const void *values,
-	void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)values;
-	(void)err;
-	*self = NULL; /* there is nothing to remember */
-	return HONE_OK;
-}
-
-static void
-destroy(void *self)
-{
-	(void)self;
-}
-
 static const struct hone_backend_vt backend = {
 	.struct_size = (uint32_t)sizeof(struct hone_backend_vt),
 	.device_count = device_count,
@@ -335,8 +317,6 @@ static const struct hone_factory factory = {
 	.role = HONE_ROLE_BACKEND,
 	.name = "reference",
 	.summary = "scalar, accumulating in double: defines what is right",
-	.create = create,
-	.destroy = destroy,
 	.vt = &backend,
 };
 
