@@ -37,6 +37,7 @@ struct loop {
 	struct hn_step_outcome last;
 	bool is_best; /* the last evaluation was the best so far */
 	bool stops_early;
+	bool has_begun;     /* the first step is next: the folder is worth something from here on */
 	int64_t saved_step; /* -1 = none in this sitting */
 };
 
@@ -477,6 +478,7 @@ train(struct loop *l, struct hone_error *err)
 
 	if (!st)
 		st = begin(l, err);
+	l->has_begun = !st;
 	if (!st)
 		st = run_steps(l, err);
 	return st ? st : export_result(l, err);
@@ -550,6 +552,8 @@ hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 	hn_log_progress_end(run->log);
 	hn_identity_close(&l.base);
 	hn_session_close(&l.session);
+	if (st && !l.has_begun)
+		hn_folder_discard(&l.folder);
 	hn_folder_close(&l.folder);
 	hn_str_fini(&l.config);
 	return st;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "footprint.h"
+#include "model/damage.h"
 #include "session.h"
 
 /* Rows of a micro-batch: products gain little beyond a few hundred rows, and memory grows with
@@ -464,10 +465,11 @@ hn_session_evaluate(struct hn_session *session, struct hn_eval_line *line, struc
 	}
 	line->num_tokens = (int64_t)sums.weight[0];
 	line->perplexity = exp(line->loss);
-	if (!st && !hn_is_finite(line->loss))
-		st = hone_fail(
-			err, HONE_ENOTFINITE, "the loss on the %s data is not finite", split->name);
-	return st;
+	if (st || hn_is_finite(line->loss))
+		return st;
+	(void)hone_fail(err, HONE_ENOTFINITE, "the loss on the %s data is not finite", split->name);
+	(void)hn_model_blame(&session->run->model, err);
+	return HONE_ENOTFINITE;
 }
 
 /* ---- what was read ---- */

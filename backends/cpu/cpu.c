@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include <hone/host_memory.h>
 #include <hone/plugin.h>
 #include <hone/storage.h>
 
@@ -232,16 +233,6 @@ buffer_create(void *device, uint64_t bytes, hone_buffer *out, struct hone_error 
 	return HONE_OK;
 }
 
-static enum hone_status
-buffer_import(void *device, void *memory, uint64_t bytes, hone_buffer *out, struct hone_error *err)
-{
-	(void)device;
-	(void)bytes;
-	(void)err;
-	*out = memory;
-	return HONE_OK;
-}
-
 /* Imported memory is not in the list and stays the caller's. */
 static void
 buffer_destroy(void *device, hone_buffer buffer)
@@ -255,28 +246,6 @@ buffer_destroy(void *device, hone_buffer buffer)
 		d->owned[i] = d->owned[--d->n_owned];
 		return;
 	}
-}
-
-static enum hone_status
-upload(void *device, hone_buffer buffer, uint64_t offset, const void *from, uint64_t bytes,
-	struct hone_error *err)
-{
-	(void)device;
-	(void)err;
-	if (bytes)
-		memcpy((uint8_t *)buffer + offset, from, bytes);
-	return HONE_OK;
-}
-
-static enum hone_status
-download(void *device, hone_buffer buffer, uint64_t offset, void *to, uint64_t bytes,
-	struct hone_error *err)
-{
-	(void)device;
-	(void)err;
-	if (bytes)
-		memcpy(to, (const uint8_t *)buffer + offset, bytes);
-	return HONE_OK;
 }
 
 /* ---- Commands ---- */
@@ -342,14 +311,6 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 	return st;
 }
 
-static enum hone_status
-wait_idle(void *device, struct hone_error *err)
-{
-	(void)device;
-	(void)err;
-	return HONE_OK;
-}
-
 /* ---- The plugin ---- */
 
 static enum hone_status
@@ -391,12 +352,12 @@ static const struct hone_backend_vt backend = {
 	.close = device_close,
 	.supports = supports,
 	.buffer_create = buffer_create,
-	.buffer_import = buffer_import,
+	.buffer_import = hone_host_import,
 	.buffer_destroy = buffer_destroy,
-	.upload = upload,
-	.download = download,
+	.upload = hone_host_upload,
+	.download = hone_host_download,
 	.submit = submit,
-	.wait = wait_idle,
+	.wait = hone_host_wait,
 };
 
 static const struct hone_factory factory = {

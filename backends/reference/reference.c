@@ -11,6 +11,7 @@
  */
 #include "reference.h"
 
+#include <hone/host_memory.h>
 #include <hone/plugin.h>
 
 #include <stdlib.h>
@@ -114,16 +115,6 @@ buffer_create(void *device, uint64_t bytes, hone_buffer *out, struct hone_error 
 	return HONE_OK;
 }
 
-static enum hone_status
-buffer_import(void *device, void *memory, uint64_t bytes, hone_buffer *out, struct hone_error *err)
-{
-	(void)device;
-	(void)bytes;
-	(void)err;
-	*out = memory;
-	return HONE_OK;
-}
-
 static void
 buffer_destroy(void *device, hone_buffer buffer)
 {
@@ -135,28 +126,6 @@ buffer_destroy(void *device, hone_buffer buffer)
 			d->owned[i] = d->owned[--d->n_owned];
 			return;
 		}
-}
-
-static enum hone_status
-upload(void *device, hone_buffer buffer, uint64_t offset, const void *from, uint64_t bytes,
-	struct hone_error *err)
-{
-	(void)device;
-	(void)err;
-	if (bytes)
-		memcpy((uint8_t *)buffer + offset, from, (size_t)bytes);
-	return HONE_OK;
-}
-
-static enum hone_status
-download(void *device, hone_buffer buffer, uint64_t offset, void *to, uint64_t bytes,
-	struct hone_error *err)
-{
-	(void)device;
-	(void)err;
-	if (bytes)
-		memcpy(to, (const uint8_t *)buffer + offset, (size_t)bytes);
-	return HONE_OK;
 }
 
 /* ---- commands ---- */
@@ -286,33 +255,7 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 	return st;
 }
 
-static enum hone_status
-wait_idle(void *device, struct hone_error *err)
-{
-	(void)device;
-	(void)err;
-	return HONE_OK;
-}
-
 /* ---- the plugin ---- */
-
-static enum hone_status
-create(const struct hone_host *host, const struct hone_instance_info *info, const void *values,
-	void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)values;
-	(void)err;
-	*self = NULL; /* there is nothing to remember */
-	return HONE_OK;
-}
-
-static void
-destroy(void *self)
-{
-	(void)self;
-}
 
 static const struct hone_backend_vt backend = {
 	.struct_size = (uint32_t)sizeof(struct hone_backend_vt),
@@ -322,12 +265,12 @@ static const struct hone_backend_vt backend = {
 	.close = device_close,
 	.supports = supports,
 	.buffer_create = buffer_create,
-	.buffer_import = buffer_import,
+	.buffer_import = hone_host_import,
 	.buffer_destroy = buffer_destroy,
-	.upload = upload,
-	.download = download,
+	.upload = hone_host_upload,
+	.download = hone_host_download,
 	.submit = submit,
-	.wait = wait_idle,
+	.wait = hone_host_wait,
 };
 
 static const struct hone_factory factory = {
@@ -335,8 +278,6 @@ static const struct hone_factory factory = {
 	.role = HONE_ROLE_BACKEND,
 	.name = "reference",
 	.summary = "scalar, accumulating in double: defines what is right",
-	.create = create,
-	.destroy = destroy,
 	.vt = &backend,
 };
 

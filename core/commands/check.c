@@ -4,13 +4,14 @@
  *
  * The run goes through the stages of plan - keys, plugins, model, data, programs, memory - and
  * through those of eval for the test split, and stops before anything is measured or asked of
- * a device.  What deserves a warning is one; what is sound is one line.
+ * a device.  The weights are read once, to see that they are numbers: a start does not.  What deserves a warning is one; what is sound is one line.
  */
 #include <inttypes.h>
 #include <string.h>
 
 #include "commands/command.h"
 #include "footprint.h"
+#include "model/damage.h"
 #include "session.h"
 
 struct checked {
@@ -46,7 +47,7 @@ check_training(struct checked *checked, struct hn_run *run, struct hone_error *e
 		checked->memory = hn_footprint_of(&session.engine);
 	}
 	hn_session_close(&session);
-	return st;
+	return st ? st : hn_model_check_finite(&run->model, err);
 }
 
 /* Nobody but eval reads the test split, and that is hours later. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/damage.h"
 #include "model/recode.h"
 
 #define ALIGNMENT   64    /* of parts */
@@ -88,13 +89,13 @@ hn_model_keep(
 	bool *is_linear;
 	enum hone_status st;
 
+	model->pool = pool;
 	if (!name || hn_streq(name, "native"))
 		return HONE_OK;
 	st = find_form(model, name, &model->kept, err);
 	if (st)
 		return st;
 	model->kept.name = hn_arena_strdup(&model->arena, name);
-	model->pool = pool;
 	is_linear = hn_alloc(model->n_weights + 1u);
 	mark_linear(model, is_linear);
 	for (uint32_t i = 0; i < model->n_weights && !st; i++) {
@@ -230,20 +231,12 @@ piece_of(const struct hn_weight *weight)
 }
 
 static enum hone_status
-fail_not_finite(const struct job *job, int64_t n_pieces, struct hone_error *err)
+check_pieces(const struct job *job, int64_t n_pieces, struct hone_error *err)
 {
-	int64_t i = 0, first, n;
-
-	while (i < n_pieces && !job->is_bad[i])
-		i++;
-	if (i == n_pieces)
-		return HONE_OK;
-	first = i * job->piece;
-	n = job->n_elems - first < job->piece ? job->n_elems - first : job->piece;
-	(void)hn_weight_decode(job->model, job->weight, 0, first, n, job->values, NULL);
-	return hone_fail_at(err, HONE_EMODEL, job->model->checkpoint.path, 0, 0,
-		"tensor '%s' is not finite at element %" PRId64 "; the file is damaged",
-		job->weight->tensor->name, first + first_not_finite(job->values, n));
+	for (int64_t i = 0; i < n_pieces; i++)
+		if (job->is_bad[i])
+			return hn_weight_fail_nonfinite(job->model, job->weight, err);
+	return HONE_OK;
 }
 
 static void
@@ -292,7 +285,7 @@ hn_weight_recode(struct hn_recoder *recoder, const struct hn_model *model,
 	if (has_work)
 		job.parts[vt->n_parts] = recoder->work;
 	run(model->pool, n_pieces, &job);
-	st = fail_not_finite(&job, n_pieces, err);
+	st = check_pieces(&job, n_pieces, err);
 	if (!st && vt && HONE_HAS(vt, struct hone_storage_vt, finish))
 		vt->finish(form->storage_self, job.n_elems, job.parts);
 	return st;

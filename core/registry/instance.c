@@ -92,8 +92,10 @@ call_create(struct hn_instance *instance, struct hn_registry *registry, struct h
 	info.section = instance->section;
 	info.model = instance->model;
 	st = hn_registry_start(registry, instance->of, &host, err);
-	if (!st)
+	if (!st && factory->create)
 		st = factory->create(host, &info, instance->values, &instance->self, err);
+	else if (!st)
+		instance->self = (void *)(uintptr_t)instance->values;
 	if (hn_fp_state_restore(&before, changed, sizeof changed) && services->log)
 		hn_log_warn(services->log,
 			"%s: plugin %s changed the floating-point state (%s); it was put back",

@@ -208,8 +208,8 @@ check_factory(const struct hone_factory *factory, struct hn_str *remarks, struct
 		return st;
 	if (!factory->summary)
 		return fail_missing(factory->name, "summary", err);
-	if (!factory->create)
-		return fail_missing(factory->name, "create", err);
+	if (factory->destroy && !factory->create)
+		return fail_missing(factory->name, "create (it has a destroy)", err);
 	if (factory->options && factory->options->value_bytes > VALUE_BYTES_MAX)
 		return hone_fail(err, HONE_EPLUGIN,
 			"%s.options.value_bytes: found %llu, expected at most %u", factory->name,

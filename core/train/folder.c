@@ -341,8 +341,10 @@ hn_folder_open(struct hn_folder *folder, const char *output, bool fresh, struct 
 	folder->checkpoints = hn_path_join(folder->path, "checkpoints");
 	if (fresh)
 		st = move_away(folder->path, &folder->renamed, err);
-	if (!st)
+	if (!st) {
+		folder->made = hn_folder_first_absent(folder->path);
 		st = hn_dir_make(folder->path, err);
+	}
 	/* Before the lock, which would leave a file in a folder that is not ours, and after it,
 	 * because a run may just have ended there. */
 	if (!st)
@@ -381,6 +383,7 @@ hn_folder_close(struct hn_folder *folder)
 	free(folder->path);
 	free(folder->checkpoints);
 	free(folder->renamed);
+	free(folder->made);
 	*folder = (struct hn_folder){.lock = -1, .metrics = -1};
 }
 

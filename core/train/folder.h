@@ -31,6 +31,7 @@ struct hn_folder {
 	enum hn_folder_state state;
 	int64_t finished_step; /* where state is HN_FOLDER_FINISHED */
 	char *renamed;         /* where --fresh has put the old folder; NULL when there was none */
+	char *made;            /* the topmost folder that opening made; NULL when all were there */
 	struct hn_log *log;
 	int lock, metrics; /* descriptors */
 };
@@ -43,6 +44,12 @@ enum hone_status hn_folder_open(struct hn_folder *folder, const char *output, bo
 	struct hn_log *log, struct hone_error *err);
 /* Gives the lock back and takes the file from the log; a zeroed or closed folder is fine. */
 void hn_folder_close(struct hn_folder *folder);
+
+/* Before closing, of a run that was refused before its first step: removes what opening made,
+ * unless something is in it by now, and puts back what --fresh had renamed. */
+void hn_folder_discard(struct hn_folder *folder);
+/* The topmost folder of `path` that is not there, or NULL; the caller frees. */
+char *hn_folder_first_absent(const char *path);
 
 /* Replaces "<output>/<name>" atomically. */
 enum hone_status hn_folder_write(

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/damage.h"
 #include "train/generate.h"
 
 enum { PREFILL_ROWS = 256 };
@@ -274,6 +275,8 @@ extend(const struct call *call, int64_t r, struct hone_error *err)
 	take_scores(g, r);
 	st = hn_sampler_next(&g->sampler, &decoding->sampling, sequence->ids, sequence->n,
 		decoding->first_prompt + (uint64_t)sequence->prompt, &id, err);
+	if (st == HONE_ENOTFINITE)
+		(void)hn_model_blame(g->engine->model, err);
 	if (st)
 		return st;
 	if (is_end(decoding, id))

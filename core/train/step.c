@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/damage.h"
 #include "train/step.h"
 
 #define REMEDY "; lower [train] learning_rate"
@@ -103,19 +104,11 @@ find_not_finite(
 	return false;
 }
 
-static bool
-is_damaged(const struct hn_tensor_info *tensor, int64_t *at)
-{
-	return tensor && hn_storage_is_host(tensor->storage) &&
-		hn_tensor_count_nonfinite(tensor, at) > 0;
-}
-
 /* Names the tensor, too: a parameter where one is not finite, else a weight of the model's
  * file, else the first gradient that this loss spoilt. */
 static enum hone_status
 fail_term(const struct hn_step *step, const char *term, uint64_t number, struct hone_error *err)
 {
-	const struct hn_model *model = step->engine->model;
 	const struct hn_param *param;
 	int64_t i;
 
@@ -124,14 +117,10 @@ fail_term(const struct hn_step *step, const char *term, uint64_t number, struct 
 			"step %" PRIu64 ": loss term '%s' is not finite, because parameter '%s' is "
 			"not at element %" PRId64 REMEDY,
 			number + 1, term, param->key, i);
-	for (uint32_t w = 0; w < model->n_weights; w++)
-		if (is_damaged(model->weights[w].tensor, &i))
-			return hone_fail(err, HONE_ENOTFINITE,
-				"step %" PRIu64
-				": loss term '%s' is not finite, because tensor '%s' "
-				"of the model's file is not at element %" PRId64
-				"; the file is damaged",
-				number + 1, term, model->weights[w].tensor->name, i);
+	(void)hone_fail(err, HONE_ENOTFINITE, "step %" PRIu64 ": loss term '%s' is not finite",
+		number + 1, term);
+	if (hn_model_blame(step->engine->model, err))
+		return HONE_ENOTFINITE;
 	if (find_not_finite(step->engine, HN_MEMORY_GRADS, &param, &i))
 		return hone_fail(err, HONE_ENOTFINITE,
 			"step %" PRIu64
@@ -162,13 +151,18 @@ hn_step_micro(struct hn_step *step, uint64_t seed, uint64_t number, struct hone_
 	return st;
 }
 
-/* Names the first parameter whose gradient is not finite. */
+/* Names the weight of the model's file that is not finite, or the first parameter whose gradient
+ * is not. */
 static enum hone_status
 fail_norm(const struct hn_step *step, uint64_t number, struct hone_error *err)
 {
 	const struct hn_param *param;
 	int64_t i;
 
+	(void)hone_fail(err, HONE_ENOTFINITE,
+		"step %" PRIu64 ": the norm of the gradients is not finite", number + 1);
+	if (hn_model_blame(step->engine->model, err))
+		return HONE_ENOTFINITE;
 	if (find_not_finite(step->engine, HN_MEMORY_GRADS, &param, &i))
 		return hone_fail(err, HONE_ENOTFINITE,
 			"step %" PRIu64

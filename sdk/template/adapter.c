@@ -11,7 +11,8 @@
 #include <hone/adapter.h>
 #include <hone/plugin.h>
 
-/* The values of the section, written by the host before create is called. */
+/* The values of the section, written by the host: they are what the functions get as `self`.
+ * A factory with a create makes something of its own from them, and frees it in destroy. */
 struct my_adapter {
 	const struct hone_site_set *target_modules;
 	double strength;
@@ -124,26 +125,12 @@ static const struct hone_adapter_vt my_adapter_vt = {
 	.describe = my_adapter_describe,
 };
 
-/* The values live as long as the instance, so they are the instance.  One that computes more
- * from them allocates it here and frees it in destroy. */
-static enum hone_status
-my_adapter_create(const struct hone_host *host, const struct hone_instance_info *info,
-	const void *values, void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)err;
-	*self = (void *)(uintptr_t)values;
-	return HONE_OK;
-}
-
 static const struct hone_factory my_adapter_factory = {
 	.struct_size = sizeof my_adapter_factory,
 	.role = HONE_ROLE_ADAPTER,
 	.name = "my_adapter",
 	.summary = "does nothing",
 	.options = &option_table,
-	.create = my_adapter_create,
 	.vt = &my_adapter_vt,
 };
 

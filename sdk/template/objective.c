@@ -10,7 +10,8 @@
 #include <hone/objective.h>
 #include <hone/plugin.h>
 
-/* The values of the section, written by the host before create is called. */
+/* The values of the section, written by the host: they are what the functions get as `self`.
+ * A factory with a create makes something of its own from them, and frees it in destroy. */
 struct my_objective {
 	double coefficient; /* c */
 };
@@ -132,25 +133,12 @@ static const struct hone_objective_vt my_objective_vt = {
 	.build = my_objective_build,
 };
 
-/* The values live as long as the instance, so they are the instance. */
-static enum hone_status
-my_objective_create(const struct hone_host *host, const struct hone_instance_info *info,
-	const void *values, void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)err;
-	*self = (void *)(uintptr_t)values;
-	return HONE_OK;
-}
-
 static const struct hone_factory my_objective_factory = {
 	.struct_size = sizeof my_objective_factory,
 	.role = HONE_ROLE_OBJECTIVE,
 	.name = "my_objective",
 	.summary = "next tokens with a loss of 0",
 	.options = &option_table,
-	.create = my_objective_create,
 	.vt = &my_objective_vt,
 };
 

@@ -42,7 +42,7 @@ test_loader_faulty_struct_is_refused_with_member(void **state)
 		{"-DPROBE_ID", "plugin.id: found 'other', expected 'probe'"},
 		{"-DPROBE_FACTORY_SIZE", "factory.struct_size: found 16 bytes"},
 		{"-DPROBE_FACTORY_TWICE", "factories: found 'probe' twice"},
-		{"-DPROBE_NULL_CREATE", "probe.create: found NULL"},
+		{"-DPROBE_NULL_CREATE", "probe.create (it has a destroy): found NULL"},
 		{"-DPROBE_NULL_VT", "adapter 'probe'.vt"},
 		{"-DPROBE_VT_SIZE", "adapter 'probe'.vt.struct_size: found 8 bytes"},
 		{"-DPROBE_VT_MEMBER", "adapter 'probe'.vt.declare: found NULL"},

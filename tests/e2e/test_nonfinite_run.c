@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "model/checkpoint.h"
 #include "place.h"
 
 /* A copy of the model with +inf as an element of its last tensor (safetensors: the data end
@@ -39,8 +40,69 @@ test_nonfinite_weight_of_the_file_is_named(void **state)
 		"[train]\nlearning_rate = 1e-3\ncompute = f32\n");
 	(void)place_run(&place, "train", "", 9);
 	/* No place before it: an error that was met and mended earlier has left one. */
-	place_assert_says(&place, "error: step 1:", "'nll'", "model.norm.weight", "damaged", NULL);
+	place_assert_says(&place, "error: step 1: loss term 'nll' is not finite, because ",
+		"poisoned/model.safetensors: ", "tensor 'model.norm.weight' (f32) holds 1 value ",
+		"the first at element 31; the file is damaged", NULL);
 	assert_int_equal(place_newest_step(&place, "run"), -1);
+	place_close(&place);
+}
+
+/* Writes `bytes` over the beginning of a tensor's data in a copy of a GGUF file. */
+static void
+spoil_gguf(const struct place *place, const char *from, const char *name, const uint8_t *bytes,
+	size_t n)
+{
+	char *path = hn_path_join(HONE_TEST_DATA "/golden/gguf", from), *text;
+	char *to = hn_path_join(place->root, "model.gguf");
+	struct hn_tensor_file file = {0};
+	const struct hn_tensor_info *tensor;
+	struct hone_error err = {0};
+	size_t len;
+
+	assert_int_equal(hn_tensors_open(&file, path, &err), HONE_OK);
+	tensor = hn_tensor_file_find(&file, name);
+	assert_non_null(tensor);
+	assert_int_equal(hn_file_read(path, 1 << 24, HONE_EIO, &text, &len, &err), HONE_OK);
+	memcpy(text + (tensor->bytes - file.maps[tensor->map_idx].bytes), bytes, n);
+	assert_int_equal(hn_file_replace(to, text, len, &err), HONE_OK);
+	hn_tensor_file_close(&file);
+	free(text);
+	free(path);
+	free(to);
+}
+
+/* The scale of the first block is infinite: its 32 values are.  Every command that computes
+ * names tensor and count, and check finds it before. */
+static void
+test_nonfinite_block_scale_is_named_by_every_command(void **state)
+{
+	static const uint8_t inf[2] = {0x00, 0x7c};
+	static const struct {
+		const char *command, *words, *says;
+	} rows[] = {
+		{"check", "", "error: "},
+		{"train", "", "error: step 1: loss term 'nll' is not finite, because "},
+		{"train", "--set data.validation=validation.jsonl --set run.output=other",
+			"the loss on the validation data is not finite, because "},
+		{"eval", "--base --split train",
+			"the loss on the train data is not finite, because "},
+		{"generate", "--base --raw --prompt 1", "is not finite, because "},
+	};
+	struct place place;
+
+	(void)state;
+	place_open(&place);
+	spoil_gguf(&place, "tiny-llama-q8_0.gguf", "blk.1.ffn_down.weight", inf, sizeof inf);
+	place_write(&place, "run.ini",
+		"[run]\noutput = run\nadapter = lora\nobjective = sft\n"
+		"[model]\npath = model.gguf\n[data]\ntrain = train.jsonl\nmax_length = 64\n"
+		"[train]\nlearning_rate = 1e-3\ncompute = f32\n");
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		(void)place_run(&place, rows[i].command, rows[i].words, 9);
+		place_assert_says(&place, rows[i].says,
+			"model.gguf: ", "tensor 'blk.1.ffn_down.weight' (q8_0) holds 32 values ",
+			"the first at element 0;", NULL);
+	}
 	place_close(&place);
 }
 
@@ -103,6 +165,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nonfinite_weight_of_the_file_is_named),
+		cmocka_unit_test(test_nonfinite_block_scale_is_named_by_every_command),
 		cmocka_unit_test(
 			test_nonfinite_training_stops_at_its_step_and_keeps_the_checkpoint),
 	};

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/str.h"
 #include "base/file.h"
@@ -174,6 +175,63 @@ test_run_folder_fresh_renames_the_old_one(void **state)
 	cli_close(&cli);
 }
 
+/* Starts a run that its data refuse. */
+static void
+refuse(struct cli *cli, const char *output, const char *flag)
+{
+	struct hn_str set = {0};
+
+	hn_str_printf(&set, "run.output=%s", output);
+	(void)cli_run(cli, "train", "run.ini", "--set", "data.train=bad.jsonl", "--set", set.text,
+		flag, NULL);
+	cli_expect(cli, 4, "bad.jsonl:1:", NULL);
+	hn_str_fini(&set);
+}
+
+/* What a refused start made is gone, with the folders above it; what was there stays. */
+static void
+test_run_folder_of_a_refused_start_is_taken_back(void **state)
+{
+	struct cli cli;
+	char *path;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	cli_write(&cli, "bad.jsonl", "not JSON\n");
+	refuse(&cli, "out", NULL);
+	assert_false(cli_has(&cli, "out"));
+	refuse(&cli, "runs/of/mine", NULL);
+	assert_false(cli_has(&cli, "runs"));
+	path = hn_path_join(cli.folder, "there");
+	assert_int_equal(mkdir(path, 0755), 0);
+	free(path);
+	refuse(&cli, "there", NULL);
+	assert_true(cli_has(&cli, "there"));
+	refuse(&cli, "there/is/one", NULL);
+	assert_true(cli_has(&cli, "there"));
+	assert_false(cli_has(&cli, "there/is"));
+	train(&cli, NULL);
+	cli_close(&cli);
+}
+
+/* --fresh moves an older run away only for one that begins. */
+static void
+test_run_folder_refused_fresh_start_leaves_the_older_run(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	cli_write(&cli, "bad.jsonl", "not JSON\n");
+	train(&cli, NULL);
+	refuse(&cli, "out", "--fresh");
+	assert_non_null(strstr(cli.err, "the older run is "));
+	assert_false(cli_has(&cli, "out.1"));
+	train(&cli, NULL);
+	cli_expect(&cli, 0, "is finished after step 4", NULL);
+	cli_close(&cli);
+}
+
 /* Commands that answer with --json: one document on stdout, with the name of its schema. */
 static void
 test_run_folder_json_documents_name_their_schema(void **state)
@@ -233,6 +291,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_run_folder_of_a_refused_start_is_taken_back),
+		cmocka_unit_test(test_run_folder_refused_fresh_start_leaves_the_older_run),
 		cmocka_unit_test(test_run_folder_holds_what_the_contract_says),
 		cmocka_unit_test(test_run_folder_metrics_have_the_names_of_the_field),
 		cmocka_unit_test(test_run_folder_same_command_again_says_finished),

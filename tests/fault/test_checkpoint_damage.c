@@ -76,7 +76,7 @@ damaged_open(struct damaged *on, const char *name)
 {
 	struct hn_str file = {0};
 
-	on->path = state_folder_make();
+	on->path = test_folder_make_in_memory();
 	state_folder_open(&on->folder, &on->log, on->path);
 	state_save_whole(&bench, &on->folder, 1, 1, false, 2);
 	state_save_whole(&bench, &on->folder, 2, 2, false, 2);
@@ -347,7 +347,7 @@ test_checkpoint_of_f64_returns_bit_for_bit(void **state)
 	struct hn_saved saved;
 	struct hn_log log;
 	struct hone_error err = {0};
-	char *path = state_folder_make();
+	char *path = test_folder_make_in_memory();
 
 	(void)state;
 	state_bench_open(&wide, 4, SITES, HONE_DTYPE_F64);

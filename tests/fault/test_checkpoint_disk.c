@@ -105,7 +105,7 @@ test_checkpoint_write_fails_old_one_stays(void **state)
 
 	(void)state;
 	for (int64_t bytes = 1; got == 0; bytes *= 2) {
-		char *path = state_folder_make();
+		char *path = test_folder_make_in_memory();
 
 		got = run_child(save_limited, path, bytes);
 		n_failed += got == 0;

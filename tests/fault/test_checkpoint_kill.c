@@ -105,7 +105,7 @@ run_and_kill(const char *path, int64_t after_ns, int64_t acknowledged)
 static void
 test_checkpoint_killed_at_random_newest_is_whole(void **state)
 {
-	char *path = state_folder_make();
+	char *path = test_folder_make_in_memory();
 	int64_t acknowledged = 0, resumed = 0;
 
 	(void)state;
@@ -194,7 +194,7 @@ kill_everywhere(int64_t second_step, int *n_new)
 
 	*n_new = 0;
 	for (; was_killed && stops < STOPS_MAX; stops++) {
-		char *path = state_folder_make();
+		char *path = test_folder_make_in_memory();
 		struct hn_progress progress;
 		struct hn_folder folder;
 		struct hn_saved best;

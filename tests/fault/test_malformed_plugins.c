@@ -110,7 +110,7 @@ test_malformed_plugins_70_to_78_faults_exit_6_with_field(void **state)
 		{74, "-DPROBE_FACTORY_TWICE", "found 'probe' twice"},
 		{76, "-DPROBE_FAST_MATH", "floating-point state: its start-up code changed"},
 		{77, "-DPROBE_VT_MEMBER", "adapter 'probe'.vt.declare: found NULL"},
-		{77, "-DPROBE_NULL_CREATE", "probe.create: found NULL"},
+		{77, "-DPROBE_NULL_CREATE", "probe.create (it has a destroy): found NULL"},
 		{78, "-DPROBE_SECTION_NAME", "expected none of hone's own sections"},
 		{78, "-DPROBE_OPTION_TWICE", "option 'rank' stands twice"},
 	};

@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "bench_model.h"
+#include "instance.h"
 #include "support.h"
 
 extern const struct hone_plugin hone_plugin_v1_reference;
@@ -60,7 +61,7 @@ find_storage(void *ctx, const char *id, const void **self)
 
 		if (!factory)
 			continue;
-		assert_int_equal(factory->create(NULL, NULL, NULL, &made, &err), HONE_OK);
+		assert_int_equal(instance_make(factory, NULL, NULL, NULL, &made, &err), HONE_OK);
 		*self = made;
 		return factory->vt;
 	}
@@ -107,7 +108,7 @@ open_device(struct bench_model *bench, const struct hone_factory *factory, const
 	struct hone_error err = {0};
 	void *self = NULL;
 
-	if (factory->create(&bench->host, &info, values, &self, &err))
+	if (instance_make(factory, &bench->host, &info, values, &self, &err))
 		fail_msg("%s", err.text);
 	bench->backends[bench->n_backends] = factory;
 	bench->backend_selves[bench->n_backends++] = self;
@@ -175,7 +176,7 @@ bench_adapter_of(struct bench_model *bench, const struct hone_factory *factory, 
 	struct hone_error err = {0};
 	void *self = NULL;
 
-	if (factory->create(&bench->host, &info, values, &self, &err))
+	if (instance_make(factory, &bench->host, &info, values, &self, &err))
 		fail_msg("%s", err.text);
 	bench->factories[i] = factory;
 	bench->adapters[i] = (struct hn_adapter_ref){section, factory->vt, self};

@@ -9,6 +9,7 @@
 
 #include "base/rng.h"
 #include "graph_lab.h"
+#include "instance.h"
 #include "program_walk.h"
 #include "support.h"
 
@@ -26,7 +27,7 @@ lab_open(struct lab *lab)
 	void *self = NULL;
 
 	memset(lab, 0, sizeof *lab);
-	if (factory->create(NULL, &info, NULL, &self, &err))
+	if (instance_make(factory, NULL, &info, NULL, &self, &err))
 		fail_msg("%s", err.text);
 	lab->device.vt = factory->vt;
 	lab->device.name = factory->name;

@@ -10,6 +10,7 @@
  * are added to) are written before the run.  Afterwards every byte that is not a live
  * element of an output must be what it was.
  */
+#include "instance.h"
 #include "ops.h"
 
 #include <hone/random.h>
@@ -51,11 +52,11 @@ ops_open(const struct hone_plugin *plugin, const struct hone_host *host, const v
 	if (!out->factory)
 		return ops_say(why, "%s has no backend", plugin->id);
 	out->vt = out->factory->vt;
-	if (out->factory->create(host, &info, values, &out->self, &err) != HONE_OK)
+	if (instance_make(out->factory, host, &info, values, &out->self, &err) != HONE_OK)
 		return ops_say(why, "create: %s", err.text);
 	if (out->vt->device_info(out->self, 0, &facts, &err) != HONE_OK ||
 		out->vt->open(out->self, 0, &out->device, &err) != HONE_OK) {
-		out->factory->destroy(out->self);
+		instance_free(out->factory, out->self);
 		return ops_say(why, "open: %s", err.text);
 	}
 	out->alignment = facts.alignment ? facts.alignment : 1;
@@ -74,7 +75,7 @@ void
 ops_close(struct ops_device *device)
 {
 	device->vt->close(device->device);
-	device->factory->destroy(device->self);
+	instance_free(device->factory, device->self);
 	memset(device, 0, sizeof *device);
 }
 

@@ -171,23 +171,10 @@ place_copy_model(const struct place *place, size_t n_unused)
 	free(path);
 }
 
-/* In memory where the system has a folder for that: a process that is killed loses nothing
- * there either, and hundreds of synced files are not waited for. */
-static char *
-make_root(void)
-{
-	char *path = hn_strdup("/dev/shm/hone-test-XXXXXX");
-
-	if (mkdtemp(path))
-		return path;
-	free(path);
-	return test_folder_make();
-}
-
 void
 place_open(struct place *place)
 {
-	*place = (struct place){.root = make_root()};
+	*place = (struct place){.root = test_folder_make_in_memory()};
 	place_write_sums(place, "train.jsonl", 1, TRAIN_ROWS);
 	place_write_sums(place, "validation.jsonl", 2, VALIDATION_ROWS);
 	place_write(place, "run.ini", ini);

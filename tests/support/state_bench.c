@@ -136,17 +136,6 @@ state_save(struct bench_model *bench, struct hn_folder *folder, int64_t step, in
 
 /* ---- folders ---- */
 
-char *
-state_folder_make(void)
-{
-	char *path = hn_path_join("/dev/shm", "hone-test-XXXXXX");
-
-	if (mkdtemp(path))
-		return path;
-	free(path);
-	return test_folder_make();
-}
-
 void
 state_folder_open(struct hn_folder *folder, struct hn_log *log, const char *path)
 {

@@ -26,8 +26,6 @@ enum hone_status state_save(struct bench_model *bench, struct hn_folder *folder,
 
 /* ---- folders ---- */
 
-/* An empty folder on a fast disk: syncing is free there.  Removed by test_folder_remove. */
-char *state_folder_make(void);
 /* Opens it as a run's; fails the test where that does not succeed, as all below. */
 void state_folder_open(struct hn_folder *folder, struct hn_log *log, const char *path);
 /* state_save where it must succeed. */

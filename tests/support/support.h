@@ -14,8 +14,12 @@
 /* tests/data/<name>; the caller frees. */
 char *test_data_path(const char *name);
 
-/* A fresh folder under the system's temporary folder; removed by test_folder_remove. */
+/* A fresh folder under the system's temporary folder; removed by test_folder_remove, or by the
+ * next test where this one is killed. */
 char *test_folder_make(void);
+/* The same in memory where the system has a folder for that: a process that is killed loses
+ * nothing there either, and hundreds of synced files are not waited for. */
+char *test_folder_make_in_memory(void);
 void test_folder_remove(char *path);
 
 #endif

@@ -182,24 +182,12 @@ static const struct hone_adapter_vt lora_vt = {
 	.describe = lora_describe,
 };
 
-static enum hone_status
-lora_create(const struct hone_host *host, const struct hone_instance_info *info, const void *values,
-	void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)err;
-	*self = (void *)(uintptr_t)values; /* the host owns the values, as long as we live */
-	return HONE_OK;
-}
-
 static const struct hone_factory lora_factory = {
 	.struct_size = sizeof lora_factory,
 	.role = HONE_ROLE_ADAPTER,
 	.name = "lora",
 	.summary = "low-rank updates beside frozen linear layers (LoRA, rsLoRA)",
 	.options = &option_table,
-	.create = lora_create,
 	.vt = &lora_vt,
 };
 static const struct hone_factory *const factories[] = {&lora_factory};

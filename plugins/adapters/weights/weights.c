@@ -156,18 +156,6 @@ static const struct hone_adapter_vt layerwise_vt = {
 };
 
 static enum hone_status
-full_create(const struct hone_host *host, const struct hone_instance_info *info, const void *values,
-	void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)values;
-	(void)err;
-	*self = NULL;
-	return HONE_OK;
-}
-
-static enum hone_status
 layerwise_create(const struct hone_host *host, const struct hone_instance_info *info,
 	const void *values, void **self, struct hone_error *err)
 {
@@ -182,7 +170,6 @@ static const struct hone_factory full_factory = {
 	.role = HONE_ROLE_ADAPTER,
 	.name = "full",
 	.summary = "train every weight of the model",
-	.create = full_create,
 	.vt = &full_vt,
 };
 static const struct hone_factory layerwise_factory = {

@@ -409,24 +409,11 @@ llama_head(const void *self, const struct hone_build *at, const char *kind, hone
 static const struct hone_architecture_vt llama_vt = {
 	sizeof(struct hone_architecture_vt), 0, "llama", llama_declare, llama_body, llama_head};
 
-static enum hone_status
-llama_create(const struct hone_host *host, const struct hone_instance_info *info,
-	const void *values, void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)values;
-	(void)err;
-	*self = NULL;
-	return HONE_OK;
-}
-
 static const struct hone_factory llama_factory = {
 	.struct_size = sizeof llama_factory,
 	.role = HONE_ROLE_ARCHITECTURE,
 	.name = "llama",
 	.summary = "Llama and its relatives (SmolLM2, Llama 3, TinyLlama)",
-	.create = llama_create,
 	.vt = &llama_vt,
 };
 static const struct hone_factory *const factories[] = {&llama_factory};

@@ -191,24 +191,12 @@ static const struct hone_objective_vt sft_vt = {
 static const struct hone_objective_vt next_token_vt = {(uint32_t)sizeof next_token_vt, 0,
 	causal_declare, next_token_prepare, causal_emit, next_token_build};
 
-static enum hone_status
-create(const struct hone_host *host, const struct hone_instance_info *info, const void *values,
-	void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)err;
-	*self = (void *)(uintptr_t)values;
-	return HONE_OK;
-}
-
 static const struct hone_factory sft_factory = {
 	.struct_size = sizeof sft_factory,
 	.role = HONE_ROLE_OBJECTIVE,
 	.name = "sft",
 	.summary = "supervised fine-tuning on texts, prompts with completions, conversations",
 	.options = &option_table,
-	.create = create,
 	.vt = &sft_vt,
 };
 static const struct hone_factory next_token_factory = {
@@ -216,7 +204,6 @@ static const struct hone_factory next_token_factory = {
 	.role = HONE_ROLE_OBJECTIVE,
 	.name = "next_token",
 	.summary = "language modelling on texts of any length, in blocks of max_length",
-	.create = create,
 	.vt = &next_token_vt,
 };
 static const struct hone_factory *const factories[] = {&sft_factory, &next_token_factory};

@@ -1,7 +1,7 @@
 /*
  * ggml.c - the block formats of GGUF files, as storages.
  *
- * Formats have no keys and no state, so creating one makes nothing; each file of this folder
+ * Formats have no keys and no state, so there is nothing to create; each file of this folder
  * is one format.
  */
 #include <stddef.h>
@@ -10,31 +10,11 @@
 
 #include "formats.h"
 
-static enum hone_status
-ggml_create(const struct hone_host *host, const struct hone_instance_info *info, const void *values,
-	void **self, struct hone_error *err)
-{
-	(void)host;
-	(void)info;
-	(void)values;
-	(void)err;
-	*self = NULL;
-	return HONE_OK;
-}
-
-static void
-ggml_destroy(void *self)
-{
-	(void)self;
-}
-
 static const struct hone_factory q4_0 = {
 	.struct_size = sizeof(struct hone_factory),
 	.role = HONE_ROLE_STORAGE,
 	.name = "q4_0",
 	.summary = "4.5 bits: blocks of 32 with a scale",
-	.create = ggml_create,
-	.destroy = ggml_destroy,
 	.vt = &ggml_q4_0,
 };
 
@@ -43,8 +23,6 @@ static const struct hone_factory q4_1 = {
 	.role = HONE_ROLE_STORAGE,
 	.name = "q4_1",
 	.summary = "5 bits: blocks of 32 with scale and minimum",
-	.create = ggml_create,
-	.destroy = ggml_destroy,
 	.vt = &ggml_q4_1,
 };
 
@@ -53,8 +31,6 @@ static const struct hone_factory q8_0 = {
 	.role = HONE_ROLE_STORAGE,
 	.name = "q8_0",
 	.summary = "8.5 bits: blocks of 32 with a scale",
-	.create = ggml_create,
-	.destroy = ggml_destroy,
 	.vt = &ggml_q8_0,
 };
 
@@ -63,8 +39,6 @@ static const struct hone_factory q4_k = {
 	.role = HONE_ROLE_STORAGE,
 	.name = "q4_k",
 	.summary = "4.5 bits: blocks of 256 in eight runs with scale and minimum",
-	.create = ggml_create,
-	.destroy = ggml_destroy,
 	.vt = &ggml_q4_k,
 };
 
@@ -73,8 +47,6 @@ static const struct hone_factory q6_k = {
 	.role = HONE_ROLE_STORAGE,
 	.name = "q6_k",
 	.summary = "6.6 bits: blocks of 256 in sixteen runs with a scale",
-	.create = ggml_create,
-	.destroy = ggml_destroy,
 	.vt = &ggml_q6_k,
 };
 

@@ -199,19 +199,12 @@ nf4_create(const struct hone_host *host, const struct hone_instance_info *info, 
 	return HONE_OK;
 }
 
-static void
-nf4_destroy(void *self)
-{
-	(void)self;
-}
-
 static const struct hone_factory nf4 = {
 	.struct_size = sizeof(struct hone_factory),
 	.role = HONE_ROLE_STORAGE,
 	.name = "nf4",
 	.summary = "4.13 bits: NormalFloat codes in blocks of 64, scales in 8 bits (QLoRA)",
 	.create = nf4_create,
-	.destroy = nf4_destroy,
 	.vt = &nf4_vt,
 };
 

@@ -50,11 +50,12 @@ struct hone_factory {
 
 	/* Makes an instance.  `values` is the struct that `options` describes, filled and
 	 * checked, owned by the host, valid until destroy.  On error *self is untouched.
-	 * [main] */
+	 * Optional: absent = the values are the instance (NULL without options), and there is
+	 * nothing to destroy.  [main] */
 	enum hone_status (*create)(const struct hone_host *host,
 		const struct hone_instance_info *info, const void *values, void **self,
 		struct hone_error *err);
-	void (*destroy)(void *self); /* NULL: nothing to free.  [main] */
+	void (*destroy)(void *self); /* absent: nothing to free.  [main] */
 
 	const void *vt; /* the role's table, for instance struct hone_adapter_vt */
 
