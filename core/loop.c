@@ -460,7 +460,7 @@ export_result(struct loop *l, struct hone_error *err)
 	/* So that writing the result never needs more memory than the steps did. */
 	hn_engine_release(&l->session.engine);
 	if (!st)
-		st = is_model ? hn_export_model(&of, dir, HN_EXPORT_AS_STORED, &card, err)
+		st = is_model ? hn_export_model(&of, dir, HN_EXPORT_AS_STORED, &card, NULL, err)
 			      : hn_export_adapter(&of, dir, &card, err);
 	if (!st)
 		st = hn_folder_finish(&l->folder, l->at.step, err);

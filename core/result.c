@@ -38,7 +38,8 @@ hn_adapted_of_run(const struct hn_run *run, const struct hn_engine *engine)
 		.adapters = run->adapter_refs,
 		.n_adapters = run->n_adapters,
 		.tokenizer = run->tokenizer,
-		.seed = (uint64_t)run->options.run.seed};
+		.seed = (uint64_t)run->options.run.seed,
+		.custom = &run->custom};
 
 	for (uint32_t i = 0; i < run->n_adapters; i++)
 		adapted.init_from[i] = init_from_of(run->adapters[i]);

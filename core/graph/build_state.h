@@ -47,6 +47,7 @@ struct hn_at {
 	struct hn_builder *builder;
 	uint32_t instance; /* whose hook runs; HN_NO_INSTANCE = the architecture or objective */
 	bool has_adapters; /* the view has the policy's adapters */
+	bool is_merged;    /* ... written into its weights, instead of beside them */
 };
 
 static inline const struct hn_at *
@@ -79,6 +80,8 @@ void hn_hooks_run(
 /* Weight or bias of a site as the view has it: an overlay's parameter, else the stored one;
  * 0 where there is none. */
 hone_node hn_slot_node(const struct hn_at *at, const struct hn_site *site, int32_t slot);
+/* The same as the adapters' merge hooks leave it (merge.c). */
+hone_node hn_merged_node(const struct hn_at *at, const struct hn_site *site, int32_t slot);
 
 /* ---- loss ---- */
 

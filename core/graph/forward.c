@@ -40,7 +40,8 @@ hn_at_make(struct hn_builder *b, const struct hone_view *view, uint32_t pass)
 				      .vt = &hn_build_vt},
 		.builder = b,
 		.instance = HN_NO_INSTANCE,
-		.has_adapters = hn_streq(view->name, "policy") && !b->request->without_adapters};
+		.has_adapters = hn_streq(view->name, "policy") && !b->request->without_adapters,
+		.is_merged = hn_streq(view->name, "policy") && b->request->is_merged};
 }
 
 /* ---- bodies ---- */

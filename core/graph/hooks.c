@@ -47,6 +47,8 @@ hn_hooks_run(const struct hn_at *at, enum hn_hook hook, const struct hone_site *
 {
 	const struct hn_build_request *request = at->builder->request;
 
+	if (at->is_merged) /* what they would do is in the weights */
+		return;
 	for (uint32_t i = 0; at->has_adapters && i < request->n_adapters; i++) {
 		struct hn_at here = *at;
 		struct hone_error err = {0};

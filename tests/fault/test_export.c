@@ -252,10 +252,11 @@ test_export_place_that_is_not_ours_is_left_alone(void **state)
 	assert_int_equal(hn_dir_make(mine, &err), HONE_OK);
 	assert_int_equal(hn_file_replace(file, "years of work\n", 14, &err), HONE_OK);
 	assert_int_equal(hn_export_adapter(&p.b.adapted, mine, NULL, &err), HONE_EIO);
-	assert_int_equal(hn_export_model(&p.b.adapted, mine, HN_EXPORT_F32, NULL, &err), HONE_EIO);
+	assert_int_equal(
+		hn_export_model(&p.b.adapted, mine, HN_EXPORT_F32, NULL, NULL, &err), HONE_EIO);
 	assert_true(hn_path_is_file(file));
 	assert_int_equal(hn_export_model(&p.b.adapted, p.b.bench.model.checkpoint.path,
-				 HN_EXPORT_F32, NULL, &err),
+				 HN_EXPORT_F32, NULL, NULL, &err),
 		HONE_EIO);
 	assert_non_null(strstr(err.text, "the model itself"));
 	/* An older export is replaced, and nothing temporary stays. */
@@ -287,8 +288,8 @@ test_export_value_that_is_not_finite_leaves_nothing(void **state)
 	values[3] = INFINITY;
 	assert_false(hn_engine_set(&p.b.bench.engine, HN_MEMORY_PARAMS, param, values, &err));
 	assert_int_equal(hn_export_adapter(&p.b.adapted, p.dir, NULL, &err), HONE_ENOTFINITE);
-	assert_int_equal(
-		hn_export_model(&p.b.adapted, model, HN_EXPORT_F32, NULL, &err), HONE_ENOTFINITE);
+	assert_int_equal(hn_export_model(&p.b.adapted, model, HN_EXPORT_F32, NULL, NULL, &err),
+		HONE_ENOTFINITE);
 	assert_false(hn_path_is_dir(model));
 	/* the export of before is still whole */
 	assert_int_equal(hn_import_adapter(&p.b.adapted, 0, p.dir, &err), HONE_OK);

@@ -137,7 +137,7 @@ check_way(size_t i, const struct golden_text *text, const struct hn_tensor_file 
 	before = bench_adapter_logits(&way.b, text);
 	d = distance_from_golden(golden, text, before);
 	if (hn_export_adapter(&way.b.adapted, adapter, NULL, &err) ||
-		hn_export_model(&way.b.adapted, model, HN_EXPORT_F32, NULL, &err))
+		hn_export_model(&way.b.adapted, model, HN_EXPORT_F32, NULL, NULL, &err))
 		fail_msg("%s: %s", err.place, err.text);
 	assert_same_tensors(origin, adapter);
 	weights = merged_distance(golden, model, &n);
