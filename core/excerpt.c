@@ -5,7 +5,6 @@
 
 #include "base/rng.h"
 #include "excerpt.h"
-#include "session.h"
 #include "train/export.h"
 
 enum { MADE_UP_ROWS = 32, MADE_UP_SEGMENTS = 2 };
@@ -38,18 +37,19 @@ add_segment(struct hn_excerpt *excerpt, const int32_t *ids, int64_t n, int64_t r
 	excerpt->offsets[++excerpt->n_segments] = at;
 }
 
-static enum hone_status
-take_rows(struct hn_excerpt *excerpt, struct hn_session *session, int64_t rows,
+enum hone_status
+hn_excerpt_take_split(struct hn_excerpt *excerpt, const struct hn_run *run, struct hn_split *split,
 	struct hone_error *err)
 {
-	struct hn_split *split = &session->eval;
 	const struct hn_window_stream *stream = split->window.streams;
+	const int64_t rows = hn_proof_rows_max(vocabulary_of(run));
 	enum hone_status st =
 		hn_window_fill(&split->window, &split->order, hn_order_step(&split->order, 0), err);
 
 	if (st)
 		return st;
 	reserve(excerpt, rows, stream->n_segments);
+	excerpt->from = split->name;
 	for (int64_t s = 0; s < stream->n_segments; s++)
 		add_segment(excerpt, stream->tokens + stream->segments[s].begin,
 			stream->segments[s].n, rows);
@@ -57,7 +57,7 @@ take_rows(struct hn_excerpt *excerpt, struct hn_session *session, int64_t rows,
 }
 
 static enum hone_status
-take_data(struct hn_excerpt *excerpt, struct hn_run *run, int64_t rows, struct hone_error *err)
+take_data(struct hn_excerpt *excerpt, struct hn_run *run, struct hone_error *err)
 {
 	const struct hn_data_options *data = &run->options.data;
 	const char *split =
@@ -67,8 +67,7 @@ take_data(struct hn_excerpt *excerpt, struct hn_run *run, int64_t rows, struct h
 	enum hone_status st = hn_session_open(&session, run, &want, err);
 
 	if (!st)
-		st = take_rows(excerpt, &session, rows, err);
-	excerpt->from = split;
+		st = hn_excerpt_take_split(excerpt, run, &session.eval, err);
 	hn_session_close(&session);
 	return st;
 }
@@ -92,15 +91,14 @@ make_up(struct hn_excerpt *excerpt, int64_t vocabulary)
 void
 hn_excerpt_take(struct hn_excerpt *excerpt, struct hn_run *run)
 {
-	const int64_t vocabulary = vocabulary_of(run);
 	struct hone_error err = {0};
 
 	*excerpt = (struct hn_excerpt){0};
-	if (!take_data(excerpt, run, hn_proof_rows_max(vocabulary), &err))
+	if (!take_data(excerpt, run, &err))
 		return;
 	hn_log_warn(run->log, "%s%s%s: the model is tried on tokens drawn by chance instead",
 		err.place, err.place[0] ? ": " : "", err.text);
-	make_up(excerpt, vocabulary);
+	make_up(excerpt, vocabulary_of(run));
 }
 
 void

@@ -4,7 +4,7 @@
 #ifndef HN_EXCERPT_H
 #define HN_EXCERPT_H
 
-#include "run.h"
+#include "session.h"
 
 struct hn_excerpt {
 	int32_t *ids;
@@ -18,6 +18,9 @@ struct hn_excerpt {
  * warning says why, and tokens are drawn by chance: a result can be exported without its
  * data.  hn_excerpt_fini in any case. */
 void hn_excerpt_take(struct hn_excerpt *excerpt, struct hn_run *run);
+/* The same of a split of an open session, whose window is filled anew. */
+enum hone_status hn_excerpt_take_split(struct hn_excerpt *excerpt, const struct hn_run *run,
+	struct hn_split *split, struct hone_error *err);
 void hn_excerpt_fini(struct hn_excerpt *excerpt);
 
 #endif

@@ -100,10 +100,10 @@ enum { HN_PROOF_ROWS = 256 };
 /* Tokens on which a merged model is compared with base and adapters, and what was found. */
 struct hn_proof {
 	const int32_t *ids;
-	const int32_t *offsets; /* [n_segments + 1]: where each text begins */
-	int64_t n_segments;     /* at least 1, each with a token; HN_PROOF_ROWS tokens at most */
-	const char *from;       /* "validation" */
-	bool is_done;           /* the rest was filled in */
+	const int32_t *offsets;    /* [n_segments + 1]: where each text begins */
+	int64_t n_segments;        /* at least 1, each with a token; HN_PROOF_ROWS tokens at most */
+	const char *from;          /* "validation" */
+	bool is_done;              /* the rest was filled in */
 	double merge, merge_limit; /* largest difference of a logit, in f32, and what is allowed */
 	double file, file_limit;   /* the same of the file, in the type that was written */
 };
