@@ -90,8 +90,8 @@ fail_axis(struct hn_graph *graph, const struct hn_value *x, const struct hn_valu
 	hn_value_print(graph, v, &by);
 	if (axis == 0 && x->space)
 		hn_graph_fail(graph, HONE_EINVAL,
-			"scale_rows(%s, %s): the second operand must be one number per row, of "
-			"'%s' too",
+			"scale_rows(%s, %s): the second operand must be numbers of rows of '%s', "
+			"one per row",
 			of.text, by.text, graph->spaces[x->space].name);
 	else
 		hn_graph_fail(graph, HONE_EINVAL,

@@ -66,7 +66,7 @@ enum hone_status hn_import_adapter(
 /* The settings of an INI that declare what the adapter of a PEFT folder needs, for
  * hn_run_request.sets: "run.adapter=lora", "lora.r=4", ..., "lora.init_from=<folder>". */
 struct hn_adapter_sets {
-	char type[64]; /* the factory's name: peft_type in lower case */
+	char type[64]; /* the factory's name: hone_adapter, else peft_type in lower case */
 	char **sets;
 	size_t n, cap;
 };

@@ -83,7 +83,8 @@ char *hn_param_export_name(const struct hn_param *param);
 
 /* ---- export_import.c, export_overrides.c ---- */
 
-/* Reads a folder's adapter_config.json: an object with a peft_type.  The caller decrefs. */
+/* Reads a folder's adapter_config.json: an object with a peft_type, or a hone_adapter.  The
+ * caller decrefs. */
 enum hone_status hn_adapter_config_read(
 	const char *folder, struct json_t **out, struct hone_error *err);
 /* PEFT's rule for a key of rank_pattern: an expression that fits the end of a path at a dot. */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/arena.h"
 #include "cli.h"
 #include "probe.h"
 #include "support.h"
@@ -268,6 +269,50 @@ test_merge_proof_wrong_shape_names_plugin_site_and_op(void **state)
 	}
 }
 
+/* ---- a technique that PEFT does not have ---- */
+
+/* What the program says, which the caller frees. */
+static char *
+generate(struct cli *cli, const char *a, const char *b, const char *c, const char *d)
+{
+	(void)cli_run(cli, "generate", "--raw", "--prompt", "3 and 3 make", "--plugin-dir", "p",
+		"--max-new-tokens", "6", a, b, c, d, NULL);
+	cli_expect(cli, 0, NULL);
+	return hn_strdup(cli->out);
+}
+
+/* Would catch: a peft_type that PEFT does not know; a folder that hone itself cannot read. */
+static void
+test_merge_proof_adapter_unknown_to_peft_is_described_as_hones(void **state)
+{
+	struct cli cli;
+	char *text, *of_run, *of_folder, *base;
+	json_t *config;
+
+	(void)state;
+	open_place(&cli, GATED, "gated", NULL);
+	train(&cli, "gated.r=3");
+	text = cli_read(&cli, "out/adapter/adapter_config.json");
+	config = json_loads(text, 0, NULL);
+	assert_non_null(config);
+	assert_null(json_object_get(config, "peft_type"));
+	assert_null(json_object_get(config, "task_type"));
+	assert_string_equal(json_string_value(json_object_get(config, "hone_adapter")), "gated");
+	assert_int_equal(json_integer_value(json_object_get(config, "r")), 3);
+	json_decref(config);
+	free(text);
+	of_run = generate(&cli, "run.ini", "--set", "gated.r=3", NULL);
+	of_folder = generate(&cli, "--model", HONE_TEST_DATA "/golden/models/tiny-llama",
+		"--adapter", "out/adapter");
+	assert_string_equal(of_run, of_folder);
+	base = generate(&cli, "--model", HONE_TEST_DATA "/golden/models/tiny-llama", NULL, NULL);
+	assert_string_not_equal(of_folder, base); /* the adapter does something */
+	free(base);
+	free(of_run);
+	free(of_folder);
+	cli_close(&cli);
+}
+
 int
 main(void)
 {
@@ -277,6 +322,7 @@ main(void)
 		cmocka_unit_test(test_merge_proof_wrong_merge_is_refused),
 		cmocka_unit_test(test_merge_proof_wrong_merge_beside_trained_weights_is_refused),
 		cmocka_unit_test(test_merge_proof_wrong_shape_names_plugin_site_and_op),
+		cmocka_unit_test(test_merge_proof_adapter_unknown_to_peft_is_described_as_hones),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -256,7 +256,7 @@ test_border_rows_of_two_spaces_are_refused_by_name(void **state)
 		{build_offsets, {"'text.supervised'", "'text'"}},
 		{build_select, {"'text.supervised'", "'text'"}},
 		{build_selected, {"'quality'", "'supervised'"}},
-		{build_no_sum, {"'nll'", "'text.supervised'"}},
+		{build_no_sum, {"'nll'", "[text.supervised,1]"}},
 	};
 
 	(void)state;
