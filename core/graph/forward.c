@@ -54,7 +54,7 @@ check_rows(struct hn_graph *graph, const char *what, hone_node given, uint32_t s
 	const struct hn_value *value = is_node ? hn_graph_value(graph, given.id) : NULL;
 	struct hn_str is = {0};
 
-	if (graph->error.status || (value && value->rank == 2 && value->space == space))
+	if (value && value->rank == 2 && value->space == space)
 		return;
 	hn_value_print(graph, value, &is);
 	hn_graph_fail(graph, HONE_EPLUGIN, "*%s is %s, not a matrix with the rows of '%s'", what,
@@ -73,7 +73,7 @@ hn_build_body(struct hn_builder *b, struct hn_at *at, hone_stream stream)
 	const enum hone_status st = model->architecture->body(
 		model->architecture_self, &at->pub, stream, &hidden, &err);
 
-	if (!st)
+	if (!st && !b->graph->error.status) /* so the stream is one */
 		check_rows(b->graph, "hidden", hidden, b->streams[stream.id - 1].rows);
 	b->graph->where = NULL;
 	b->graph->group = 0;
@@ -188,7 +188,7 @@ build_head(const struct hn_at *at, const char *kind, hone_node rows)
 		return out;
 	b->graph->group = 0;
 	st = model->architecture->head(model->architecture_self, &at->pub, kind, rows, &out, &err);
-	if (!st && !b->graph->error.status)
+	if (!st && !b->graph->error.status && rows.id < b->graph->n_values)
 		check_rows(b->graph, "out", out, hn_graph_value(b->graph, rows.id)->space);
 	b->graph->where = NULL;
 	hn_graph_blame(b->graph, st, &err, hn_model_type(model), "head", NULL);

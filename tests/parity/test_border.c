@@ -270,6 +270,8 @@ test_border_rows_of_two_spaces_are_refused_by_name(void **state)
 
 		if (!train_try(&run, &options, &err))
 			fail_msg("refusal %d: not refused", (int)i);
+		assert_int_equal(err.status, HONE_EPLUGIN);
+		assert_memory_equal(err.text, "[objective] build(): ", 21);
 		if (!strstr(err.text, refusals[i].names[0]) ||
 			!strstr(err.text, refusals[i].names[1]))
 			fail_msg("refusal %d does not name %s and %s: %s", (int)i,
