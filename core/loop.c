@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "excerpt.h"
 #include "loop.h"
 #include "result.h"
 #include "session.h"
@@ -436,6 +437,32 @@ take_best(struct loop *l, struct hone_error *err)
 	return st;
 }
 
+/* What an adapter merges beside weights that were trained is proven as in hone export; trained
+ * weights alone are written as they are. */
+static enum hone_status
+export_model(struct loop *l, const struct hn_adapted *of, const char *dir,
+	const struct hn_card *card, struct hone_error *err)
+{
+	struct hn_excerpt rows = {0};
+	struct hn_proof proof = {0};
+	enum hone_status st = HONE_OK;
+	bool merges = false;
+
+	for (uint32_t i = 0; i < of->n_adapters; i++)
+		merges |= !(of->adapters[i].vt->flags & HONE_ADAPTER_TRAINS_WEIGHTS);
+	if (merges)
+		st = hn_excerpt_take_split(&rows, l->run, &l->session.train, err);
+	proof = (struct hn_proof){.ids = rows.ids,
+		.offsets = rows.offsets,
+		.n_segments = rows.n_segments,
+		.from = rows.from};
+	if (!st)
+		st = hn_export_model(
+			of, dir, HN_EXPORT_AS_STORED, card, merges ? &proof : NULL, err);
+	hn_excerpt_fini(&rows);
+	return st;
+}
+
 static enum hone_status
 export_result(struct loop *l, struct hone_error *err)
 {
@@ -461,7 +488,7 @@ export_result(struct loop *l, struct hone_error *err)
 	/* So that writing the result never needs more memory than the steps did. */
 	hn_engine_release(&l->session.engine);
 	if (!st)
-		st = is_model ? hn_export_model(&of, dir, HN_EXPORT_AS_STORED, &card, err)
+		st = is_model ? export_model(l, &of, dir, &card, err)
 			      : hn_export_adapter(&of, dir, &card, err);
 	if (!st)
 		st = hn_folder_finish(&l->folder, l->at.step, err);

@@ -41,7 +41,8 @@ hn_adapted_of_run(const struct hn_run *run, const struct hn_engine *engine)
 		.seed = (uint64_t)run->options.run.seed,
 		.ini = run->request->text ? NULL : run->request->path,
 		.sets = run->request->sets,
-		.n_sets = run->request->n_sets};
+		.n_sets = run->request->n_sets,
+		.custom = &run->custom};
 
 	for (uint32_t i = 0; i < run->n_adapters; i++)
 		adapted.init_from[i] = init_from_of(run->adapters[i]);

@@ -1,12 +1,14 @@
 /*
  * export.c - `hone export run.ini --to DIR`: the result for other tools.
  */
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "commands/command.h"
+#include "excerpt.h"
 #include "result.h"
 #include "train/export.h"
 
@@ -26,40 +28,89 @@ parse_dtype(const char *text, enum hn_export_dtype *out, struct hone_error *err)
 }
 
 static void
-put_written(const struct hn_context *context, bool is_model, bool replaces)
+put_proof_json(struct hn_str *out, const struct hn_proof *proof)
+{
+	hn_str_printf(out, ", \"proof\": {\"tokens\": %" PRId32 ", \"from\": \"%s\"",
+		proof->offsets[proof->n_segments], proof->from);
+	hn_str_puts(out, ", \"merge_difference\": ");
+	hn_str_put_f64(out, proof->merge);
+	hn_str_puts(out, ", \"merge_limit\": ");
+	hn_str_put_f64(out, proof->merge_limit);
+	hn_str_puts(out, ", \"model_difference\": ");
+	hn_str_put_f64(out, proof->file);
+	hn_str_puts(out, ", \"model_limit\": ");
+	hn_str_put_f64(out, proof->file_limit);
+	hn_str_puts(out, "}");
+}
+
+static void
+put_written(const struct hn_context *context, bool is_model, bool replaces,
+	const struct hn_proof *proof)
 {
 	const char *to = context->args->to, *what = is_model ? "model" : "adapter";
 
-	if (!context->args->json) {
-		hn_str_put_visible(context->out, to, "");
-		hn_str_printf(context->out, ": the %s, read back and compared%s\n", what,
-			replaces ? "; it replaces the older export that was there" : "");
+	if (context->args->json) {
+		hn_str_printf(context->out,
+			"{\"schema\": \"hone.export/1\", \"what\": \"%s\", \"path\": ", what);
+		hn_str_put_json(context->out, to, strlen(to));
+		if (proof->is_done)
+			put_proof_json(context->out, proof);
+		hn_str_printf(context->out, ", \"replaced\": %s}\n", replaces ? "true" : "false");
 		return;
 	}
-	hn_str_printf(
-		context->out, "{\"schema\": \"hone.export/1\", \"what\": \"%s\", \"path\": ", what);
-	hn_str_put_json(context->out, to, strlen(to));
-	hn_str_printf(context->out, ", \"replaced\": %s}\n", replaces ? "true" : "false");
+	hn_str_put_visible(context->out, to, "");
+	hn_str_printf(context->out, ": the %s, read back and compared%s\n", what,
+		replaces ? "; it replaces the older export that was there" : "");
+	if (proof->is_done)
+		hn_str_printf(context->out,
+			"on %" PRId32 " tokens of the %s data its logits differ from those of base "
+			"and adapter by at most %.2g: %.2g by the merge, the rest by rounding\n",
+			proof->offsets[proof->n_segments], proof->from, proof->file, proof->merge);
+}
+
+/* Writes the model, proven on a few rows of the run's data where there is an adapter. */
+static enum hone_status
+write_model(const struct hn_context *context, struct hn_run *run, const struct hn_adapted *of,
+	enum hn_export_dtype dtype, bool replaces, struct hone_error *err)
+{
+	struct hn_excerpt rows = {0};
+	struct hn_proof proof = {0};
+	enum hone_status st;
+
+	if (of->n_adapters)
+		hn_excerpt_take(&rows, run);
+	proof = (struct hn_proof){.ids = rows.ids,
+		.offsets = rows.offsets,
+		.n_segments = rows.n_segments,
+		.from = rows.from};
+	st = hn_export_model(of, context->args->to, dtype, NULL, &proof, err);
+	if (!st)
+		put_written(context, true, replaces, &proof);
+	hn_excerpt_fini(&rows);
+	return st;
 }
 
 /* An adapter stays one unless it is to be merged; a trained model is written anew. */
 static enum hone_status
-write_result(const struct hn_context *context, const struct hn_result *result,
-	const struct hn_run *run, const struct hn_engine *engine, bool *is_model,
-	struct hone_error *err)
+write_result(const struct hn_context *context, const struct hn_result *result, struct hn_run *run,
+	const struct hn_engine *engine, bool replaces, struct hone_error *err)
 {
 	struct hn_adapted of = hn_adapted_of_run(run, engine);
 	const struct hn_args *args = context->args;
+	const struct hn_proof none = {0};
 	enum hn_export_dtype dtype;
-	const enum hone_status st = parse_dtype(args->dtype, &dtype, err);
+	enum hone_status st = parse_dtype(args->dtype, &dtype, err);
 
 	if (st)
 		return st;
 	if (result->without_adapters)
 		of.n_adapters = 0;
-	*is_model = args->merge || result->is_model || result->is_base || hn_export_is_model(&of);
-	return *is_model ? hn_export_model(&of, args->to, dtype, NULL, err)
-			 : hn_export_adapter(&of, args->to, NULL, err);
+	if (args->merge || result->is_model || result->is_base || hn_export_is_model(&of))
+		return write_model(context, run, &of, dtype, replaces, err);
+	st = hn_export_adapter(&of, args->to, NULL, err);
+	if (!st)
+		put_written(context, false, replaces, &none);
+	return st;
 }
 
 /* The run's own result is made by training, and eval and generate rely on it. */
@@ -92,7 +143,7 @@ run_export(const struct hn_context *context, struct hone_error *err)
 	struct hn_result result;
 	struct hn_engine engine = {0};
 	struct hn_run run;
-	bool replaces = false, is_model = false;
+	bool replaces = false;
 	enum hone_status st;
 
 	if (!context->args->to)
@@ -108,9 +159,7 @@ run_export(const struct hn_context *context, struct hone_error *err)
 	if (!st)
 		st = hn_result_load(&result, &run, &engine, err);
 	if (!st)
-		st = write_result(context, &result, &run, &engine, &is_model, err);
-	if (!st)
-		put_written(context, is_model, replaces);
+		st = write_result(context, &result, &run, &engine, replaces, err);
 	if (engine.model)
 		hn_engine_fini(&engine);
 	hn_result_close(&result, &run);

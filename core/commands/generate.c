@@ -399,7 +399,7 @@ static const struct hn_flag flags[] = {
 		"absent: each line of stdin is a prompt"},
 	{"--system", HN_FLAG_TEXT, HN_ARG(system), "TEXT", "system message before the prompt"},
 	{"--model", HN_FLAG_TEXT, HN_ARG(model), "PATH", "a model instead of a run.ini"},
-	{"--adapter", HN_FLAG_TEXT, HN_ARG(adapter), "DIR", "a PEFT folder for --model"},
+	{"--adapter", HN_FLAG_TEXT, HN_ARG(adapter), "DIR", "the folder of an adapter for --model"},
 	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "the base model, without the run's result"},
 	{"--chat", HN_FLAG_BOOL, HN_ARG(chat), NULL, "render by the chat template"},
 	{"--raw", HN_FLAG_BOOL, HN_ARG(raw), NULL, "the prompt as it stands"},

@@ -80,6 +80,29 @@ is_vector(const struct hn_value *v, int64_t n, uint32_t space)
 		(v->rank == 1 || (v->rank == 2 && (v->dim[0] == n || v->dim[0] == 1)));
 }
 
+static void
+fail_axis(struct hn_graph *graph, const struct hn_value *x, const struct hn_value *v, int64_t n,
+	int32_t axis)
+{
+	struct hn_str of = {0}, by = {0};
+
+	hn_value_print(graph, x, &of);
+	hn_value_print(graph, v, &by);
+	if (axis == 0 && x->space)
+		hn_graph_fail(graph, HONE_EINVAL,
+			"scale_rows(%s, %s): the second operand must be numbers of rows of '%s', "
+			"one per row",
+			of.text, by.text, graph->spaces[x->space].name);
+	else
+		hn_graph_fail(graph, HONE_EINVAL,
+			"scale_%s(%s, %s): the second operand must be a static vector of %" PRId64
+			" numbers, one per %s",
+			axis == 0 ? "rows" : "cols", of.text, by.text, n,
+			axis == 0 ? "row" : "column");
+	hn_str_fini(&of);
+	hn_str_fini(&by);
+}
+
 hone_node
 hn_graph_scale_axis(struct hn_graph *graph, hone_node x, hone_node v, int32_t axis)
 {
@@ -99,12 +122,7 @@ hn_graph_scale_axis(struct hn_graph *graph, hone_node x, hone_node v, int32_t ax
 		axis = 0;
 	n = axis == 0 ? a->dim[0] : hn_value_cols(a);
 	if (a->rank > 2 || !is_vector(b, n, axis == 0 ? a->space : 0)) {
-		hn_graph_fail(graph, HONE_EINVAL,
-			"scale of the %s of rows of '%s' [%" PRId64 ",%" PRId64 "] takes %" PRId64
-			" numbers%s, not %" PRId64 " of '%s'",
-			axis == 0 ? "rows" : "columns", graph->spaces[a->space].name, a->dim[0],
-			hn_value_cols(a), n, axis == 0 && a->space ? ", one per row" : "",
-			hn_value_elems(b), graph->spaces[b->space].name);
+		fail_axis(graph, a, b, n, axis);
 		return hone_node_none();
 	}
 	if (axis == 1)

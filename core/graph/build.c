@@ -44,6 +44,20 @@ differentiate(struct hn_builder *b, struct hone_error *err)
 	return st;
 }
 
+/* The objective's terms; what is wrong with what it built is said in its name. */
+static enum hone_status
+run_objective(
+	struct hn_builder *b, const struct hn_at *at, struct hn_loss *loss, struct hone_error *err)
+{
+	struct hone_error why = {0};
+	const enum hone_status st = b->request->objective->build(
+		b->request->objective_self, &at->pub, &loss->base, &why);
+	const char *section = b->request->objective_section;
+
+	hn_graph_blame(b->graph, st, &why, section ? section : "objective", "build", NULL);
+	return hone_graph_status(&b->graph->base, err);
+}
+
 /* Forwards first, so that the objective only fetches them; then its terms, which become
  * outputs under their names; then, in training, the backward. `result` describes the
  * terms in the order of the declaration, also when the build fails: they lie in the
@@ -58,10 +72,7 @@ build_objective(struct hn_builder *b, struct hn_build_result *result, struct hon
 	enum hone_status st = hn_build_forwards(b, err);
 
 	if (!st)
-		st = b->request->objective->build(
-			b->request->objective_self, &at.pub, &loss.base, err);
-	if (!st)
-		st = hone_graph_status(&b->graph->base, err);
+		st = run_objective(b, &at, &loss, err);
 	for (uint32_t i = 0; i < b->n_terms && !st; i++) {
 		(void)snprintf(name, sizeof name, "%s.%s",
 			b->terms[i].is_metric ? "metric" : "term", b->terms[i].name);

@@ -100,7 +100,8 @@ struct hn_build_request {
 	const struct hn_custom_ops *custom; /* plugins' ops, NULL = none */
 	bool without_adapters;              /* the policy view is the untouched file (--base) */
 	bool recomputes;                    /* layers are computed again in the backward */
-	bool without_fusion;                /* every node runs as it was written, for comparisons */
+	bool is_merged;      /* the policy's adapters are in its weights (merge hooks) */
+	bool without_fusion; /* every node runs as it was written, for comparisons */
 };
 
 struct hn_term {

@@ -47,6 +47,7 @@ struct hn_at {
 	struct hn_builder *builder;
 	uint32_t instance; /* whose hook runs; HN_NO_INSTANCE = the architecture or objective */
 	bool has_adapters; /* the view has the policy's adapters */
+	bool is_merged;    /* ... written into its weights, instead of beside them */
 };
 
 static inline const struct hn_at *
@@ -76,9 +77,17 @@ enum hn_hook { HN_HOOK_INPUT, HN_HOOK_OUTPUT, HN_HOOK_ATTENTION, HN_HOOK_HIDDEN,
 void hn_hooks_run(
 	const struct hn_at *at, enum hn_hook hook, const struct hone_site *site, void *subject);
 
+/* After a plugin's function has returned `st`: an error that it left in the graph, or returned
+ * as HONE_EPLUGIN or HONE_EBUG, becomes "[who] function(): ..." and HONE_EPLUGIN; so does a shape
+ * that no op takes.  What the user can change stays as it was said.  The innermost function is the one to blame.  `place` is a site's name or NULL. */
+void hn_graph_blame(struct hn_graph *graph, enum hone_status st, const struct hone_error *err,
+	const char *who, const char *function, const char *place);
+
 /* Weight or bias of a site as the view has it: an overlay's parameter, else the stored one;
  * 0 where there is none. */
 hone_node hn_slot_node(const struct hn_at *at, const struct hn_site *site, int32_t slot);
+/* The same as the adapters' merge hooks leave it (merge.c). */
+hone_node hn_merged_node(const struct hn_at *at, const struct hn_site *site, int32_t slot);
 
 /* ---- loss ---- */
 

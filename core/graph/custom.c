@@ -10,6 +10,7 @@
 
 #include <hone/plugin.h>
 
+#include "graph/build_state.h"
 #include "graph/custom.h"
 
 /* ---- for graphs ---- */
@@ -97,8 +98,7 @@ backward_custom(struct hn_gradient *grad)
 	for (uint32_t i = 0; i < HN_MAX_IN; i++)
 		wants[i] = grad->wants[i];
 	st = custom->vt->backward(custom->self, &grad->graph->base, &given, &err);
-	if (st)
-		hn_graph_fail(grad->graph, st, "%s: %s", custom->name, err.text);
+	hn_graph_blame(grad->graph, st, &err, custom->name, "backward", NULL);
 }
 
 enum hone_status

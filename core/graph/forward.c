@@ -40,10 +40,27 @@ hn_at_make(struct hn_builder *b, const struct hone_view *view, uint32_t pass)
 				      .vt = &hn_build_vt},
 		.builder = b,
 		.instance = HN_NO_INSTANCE,
-		.has_adapters = hn_streq(view->name, "policy") && !b->request->without_adapters};
+		.has_adapters = hn_streq(view->name, "policy") && !b->request->without_adapters,
+		.is_merged = hn_streq(view->name, "policy") && b->request->is_merged};
 }
 
 /* ---- bodies ---- */
+
+/* What an architecture gives: a matrix of rows of a space. */
+static void
+check_rows(struct hn_graph *graph, const char *what, hone_node given, uint32_t space)
+{
+	const bool is_node = given.id > 0 && given.id < graph->n_values;
+	const struct hn_value *value = is_node ? hn_graph_value(graph, given.id) : NULL;
+	struct hn_str is = {0};
+
+	if (value && value->rank == 2 && value->space == space)
+		return;
+	hn_value_print(graph, value, &is);
+	hn_graph_fail(graph, HONE_EPLUGIN, "*%s is %s, not a matrix with the rows of '%s'", what,
+		is.text, graph->spaces[space].name);
+	hn_str_fini(&is);
+}
 
 /* Leaves neither site nor group behind: what an objective appends next is nobody's
  * layer. */
@@ -56,10 +73,11 @@ hn_build_body(struct hn_builder *b, struct hn_at *at, hone_stream stream)
 	const enum hone_status st = model->architecture->body(
 		model->architecture_self, &at->pub, stream, &hidden, &err);
 
+	if (!st && !b->graph->error.status) /* so the stream is one */
+		check_rows(b->graph, "hidden", hidden, b->streams[stream.id - 1].rows);
 	b->graph->where = NULL;
 	b->graph->group = 0;
-	if (st)
-		hn_graph_fail(b->graph, st, "%s", err.text);
+	hn_graph_blame(b->graph, st, &err, hn_model_type(model), "body", NULL);
 	return hidden;
 }
 
@@ -170,9 +188,10 @@ build_head(const struct hn_at *at, const char *kind, hone_node rows)
 		return out;
 	b->graph->group = 0;
 	st = model->architecture->head(model->architecture_self, &at->pub, kind, rows, &out, &err);
+	if (!st && !b->graph->error.status && rows.id < b->graph->n_values)
+		check_rows(b->graph, "out", out, hn_graph_value(b->graph, rows.id)->space);
 	b->graph->where = NULL;
-	if (st)
-		hn_graph_fail(b->graph, st, "%s", err.text);
+	hn_graph_blame(b->graph, st, &err, hn_model_type(model), "head", NULL);
 	return out;
 }
 

@@ -133,6 +133,7 @@ struct hn_graph {
 	bool in_backward, in_clone;
 	bool recomputes_cheap;   /* norms and elementwise results are made again in the backward */
 	struct hone_error error; /* the first; status 0 = none */
+	bool is_blamed;          /* ... and it says whose it is */
 };
 
 /* compute: F32, BF16 or F64 (stat follows). */
@@ -173,6 +174,8 @@ hn_graph_value(const struct hn_graph *graph, uint32_t id)
 	return &graph->values[id];
 }
 
+/* "f32[text,64]": type, row space or size, sizes; "none" for NULL. */
+void hn_value_print(const struct hn_graph *graph, const struct hn_value *value, struct hn_str *out);
 /* Node by node as text, for tests and `hone plan --graph`. */
 void hn_graph_print(const struct hn_graph *graph, struct hn_str *out);
 

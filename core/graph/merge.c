@@ -4,6 +4,10 @@
  * It starts from the weight that the policy view has at the site (a stored one is decoded to
  * f32, a trained copy is f32 already) and lets each adapter change it in turn.  The adapters'
  * own parameters are read as they are; nothing here is differentiated.
+ *
+ * A request with is_merged builds a forward whose every site has the weight that this gives: so
+ * a merge is compared with what it stands for, before anything is written or rounded.  Merged
+ * weights are values like any other and live from their making to their product.
  */
 #include "graph/build_state.h"
 
@@ -21,6 +25,36 @@ dense_weight(const struct hn_at *at, const struct hn_site *site)
 		hone_node_none(), &f32, sizeof f32);
 }
 
+/* What stands at a site before and after the adapters' merge hooks. */
+static struct hone_merge_io
+merge_site(const struct hn_at *at, const struct hn_site *site, hone_node *before)
+{
+	struct hone_merge_io io = {.struct_size = sizeof io};
+
+	*before = io.weight = dense_weight(at, site);
+	io.bias = hn_slot_node(at, site, HONE_SLOT_BIAS);
+	hn_hooks_run(at, HN_HOOK_MERGE, &site->pub, &io);
+	return io;
+}
+
+/* A weight that no hook touched stays as it is stored, and decoding it is a node that nobody
+ * reads.  A bias is one only where the model's file has it, as in an export. */
+hone_node
+hn_merged_node(const struct hn_at *at, const struct hn_site *site, int32_t slot)
+{
+	struct hn_at here = *at;
+	struct hone_merge_io io;
+	hone_node before;
+
+	here.is_merged = false; /* what the hooks ask for is not merged again */
+	if (slot == HONE_SLOT_BIAS && site->bias < 0)
+		return hone_node_none();
+	io = merge_site(&here, site, &before);
+	if (slot == HONE_SLOT_BIAS)
+		return io.bias;
+	return io.weight.id == before.id ? hn_slot_node(&here, site, slot) : io.weight;
+}
+
 enum hone_status
 hn_build_merge(const struct hn_build_request *request, const struct hn_site *site,
 	struct hn_graph *graph, struct hone_error *err)
@@ -33,14 +67,13 @@ hn_build_merge(const struct hn_build_request *request, const struct hn_site *sit
 		.builder = &b,
 		.instance = HN_NO_INSTANCE,
 		.has_adapters = true};
-	struct hone_merge_io io = {.struct_size = sizeof io};
+	struct hone_merge_io io;
+	hone_node before;
 
 	hn_graph_init(graph, HONE_DTYPE_F32);
 	graph->custom = request->custom;
 	graph->where = site->pub.name;
-	io.weight = dense_weight(&at, site);
-	io.bias = hn_slot_node(&at, site, HONE_SLOT_BIAS);
-	hn_hooks_run(&at, HN_HOOK_MERGE, &site->pub, &io);
+	io = merge_site(&at, site, &before);
 	/* A copy, so that an untouched weight has memory of its own, too. */
 	hn_graph_output(graph, hone_affine(&graph->base, io.weight, 1.0, 0.0), "weight");
 	if (io.bias.id)

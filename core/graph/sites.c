@@ -56,8 +56,11 @@ hn_slot_node(const struct hn_at *at, const struct hn_site *site, int32_t slot)
 {
 	const struct hn_model *model = at->builder->request->model;
 	const int32_t index = slot == HONE_SLOT_BIAS ? site->bias : site->weight;
-	const struct hn_param *param = overlay_of(at, site, slot);
+	const struct hn_param *param;
 
+	if (at->is_merged)
+		return hn_merged_node(at, site, slot);
+	param = overlay_of(at, site, slot);
 	if (!param && slot == HONE_SLOT_WEIGHT && site->tied_to >= 0)
 		param = overlay_of(at, &model->sites[site->tied_to], slot);
 	if (param)

@@ -1,9 +1,22 @@
 /*
  * terms.c - what an objective hands back: the numerators of its loss terms and metrics.
  */
-#include <inttypes.h>
-
 #include "graph/build_state.h"
+
+static enum hone_status
+fail_no_sum(const struct hn_builder *b, const char *name, const struct hn_value *value,
+	struct hone_error *err)
+{
+	struct hn_str is = {0};
+	enum hone_status st;
+
+	hn_value_print(b->graph, value, &is);
+	st = hone_fail(err, HONE_EPLUGIN,
+		"term '%s' is %s, but a term is one number: hone_sum_rows of one column", name,
+		is.text);
+	hn_str_fini(&is);
+	return st;
+}
 
 /* A numerator is one number per micro-batch, whatever rows it was summed over. */
 static enum hone_status
@@ -15,9 +28,7 @@ add_term(struct hn_builder *b, const char *name, hone_node sum, const char *stre
 	if (b->graph->error.status)
 		return hone_graph_status(&b->graph->base, err);
 	if (sum.id == 0 || value->space || hn_value_elems(value) != 1)
-		return hone_fail(err, HONE_EPLUGIN,
-			"term '%s' is no sum: it has %" PRId64 " values of rows '%s'", name,
-			hn_value_elems(value), b->graph->spaces[value->space].name);
+		return fail_no_sum(b, name, sum.id ? value : NULL, err);
 	b->terms = hn_grow(b->terms, &b->cap_terms, b->n_terms + 1u, sizeof *b->terms);
 	b->term_nodes =
 		hn_grow(b->term_nodes, &b->cap_term_nodes, b->n_terms + 1u, sizeof *b->term_nodes);

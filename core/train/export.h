@@ -12,7 +12,8 @@
  *
  * An export is written into a folder beside its place, read back and compared with what was
  * meant, and only then renamed: what stands under the name is complete and right.  An older
- * export there is replaced; a folder with anything that hone did not write is refused.
+ * export there is replaced; a folder with anything that hone did not write is refused.  A merged
+ * model is also run: see export_proof.c.
  *
  * Not here: checkpoints of a run, GGUF files, pickle.
  */
@@ -41,6 +42,7 @@ struct hn_adapted {
 	const char *ini;         /* the run's configuration, for its card; may be NULL */
 	const char *const *sets; /* and what overrides it: "section.key=value" */
 	size_t n_sets;
+	const struct hn_custom_ops *custom; /* plugins' ops, NULL = none */
 };
 
 /* Numbers of the run for the model card.  NAN and negative counts are left out, as NULL is. */
@@ -67,7 +69,7 @@ enum hone_status hn_import_adapter(
 /* The settings of an INI that declare what the adapter of a PEFT folder needs, for
  * hn_run_request.sets: "run.adapter=lora", "lora.r=4", ..., "lora.init_from=<folder>". */
 struct hn_adapter_sets {
-	char type[64]; /* the factory's name: peft_type in lower case */
+	char type[64]; /* the factory's name: hone_adapter, else peft_type in lower case */
 	char **sets;
 	size_t n, cap;
 };
@@ -102,11 +104,29 @@ enum hn_export_dtype {
 	HN_EXPORT_BF16,
 };
 
+enum { HN_PROOF_ROWS = 256 };
+
+/* Tokens on which a merged model is compared with base and adapters, and what was found. */
+struct hn_proof {
+	const int32_t *ids;
+	const int32_t *offsets;    /* [n_segments + 1]: where each text begins */
+	int64_t n_segments;        /* at least 1, each with a token; HN_PROOF_ROWS tokens at most */
+	const char *from;          /* "validation" */
+	bool is_done;              /* the rest was filled in */
+	double merge, merge_limit; /* largest difference of a logit, in f32, and what is allowed */
+	double file, file_limit;   /* the same of the file, in the type that was written */
+};
+/* Tokens that a proof should have at most, for a vocabulary of this size. */
+int64_t hn_proof_rows_max(int64_t vocabulary);
+
 /* Writes all weights of the model, with every adapter merged into them, as a Hugging Face
  * folder of one safetensors file.  Merging is done in f32 and rounded once.  A tied head is
  * not written; where an adapter unties it, both matrices are, and config.json says so.  One
- * tensor at a time is in memory.  HONE_EUNSUPPORTED names an adapter that cannot be merged. */
+ * tensor at a time is in memory.  HONE_EUNSUPPORTED names an adapter that cannot be merged.
+ * With a `proof` (may be NULL; nothing is proven without adapters) the model is refused unless
+ * it computes what they do: HONE_EPLUGIN names the adapter whose merge is wrong. */
 enum hone_status hn_export_model(const struct hn_adapted *of, const char *dir,
-	enum hn_export_dtype dtype, const struct hn_card *card, struct hone_error *err);
+	enum hn_export_dtype dtype, const struct hn_card *card, struct hn_proof *proof,
+	struct hone_error *err);
 
 #endif

@@ -5,6 +5,9 @@
  * patterns.  Numbers without a fraction are written as integers, because PEFT makes shapes of
  * ranks.  Of PEFT's many keys only those are written that all its versions know: it warns of
  * others, and fills in absent ones.
+ *
+ *     peft_type     put by the plugin: PEFT knows the technique, and its envelope stands around it
+ *     hone_adapter  put by the host where there is none: the plugin that reads the folder
  */
 #include <ctype.h>
 #include <jansson.h>
@@ -221,22 +224,33 @@ hn_adapter_type_of(const char *section, char type[64])
 	(void)snprintf(type, 64, "%.*s", dot ? (int)(dot - section) : 63, section);
 }
 
-/* What belongs to no technique. */
+static void
+put_absent(struct doc *doc, const char *key, json_t *value)
+{
+	if (json_object_get(doc->json, key))
+		json_decref(value);
+	else
+		put(&doc->base, key, value);
+}
+
+/* What belongs to no technique; the plugin's own word comes first.  PEFT's envelope is for
+ * PEFT: a folder that it cannot load does not look as if it could. */
 static void
 put_general(struct doc *doc, const char *section)
 {
 	char type[64], *base = hn_base_name(doc->model);
 
-	put_null(&doc->base, "auto_mapping");
-	put_null(&doc->base, "revision");
-	put_string(&doc->base, "task_type", "CAUSAL_LM");
-	put_bool(&doc->base, "inference_mode", 1);
-	put_string(&doc->base, "base_model_name_or_path", base);
+	put_absent(doc, "base_model_name_or_path", json_string(base));
 	free(base);
+	if (doc->rules->is_peft) {
+		put_absent(doc, "auto_mapping", json_null());
+		put_absent(doc, "revision", json_null());
+		put_absent(doc, "task_type", json_string("CAUSAL_LM"));
+		put_absent(doc, "inference_mode", json_true());
+		return;
+	}
 	hn_adapter_type_of(section, type);
-	for (char *c = type; *c; c++)
-		*c = (char)toupper((unsigned char)*c);
-	put_string(&doc->base, "peft_type", type);
+	put_string(&doc->base, "hone_adapter", type);
 }
 
 static int
@@ -280,10 +294,10 @@ hn_describe(const struct hn_adapted *of, uint32_t instance, struct hn_described 
 	for (uint32_t i = 0; i < of->params->n; i++)
 		if (of->params->list[i].instance_idx == instance && of->params->list[i].site)
 			doc.adapted[of->params->list[i].site->pub.index] = true;
-	put_general(&doc, adapter->section);
-	out->is_peft = false; /* that was the host's word */
 	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, describe))
 		st = adapter->vt->describe(adapter->self, &doc.base, err);
+	if (!st)
+		put_general(&doc, adapter->section);
 	if (!st && doc.wrong)
 		st = hone_fail(err, HONE_EPLUGIN,
 			"[%s] describes '%s' with a value that JSON cannot hold", adapter->section,

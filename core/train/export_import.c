@@ -37,11 +37,12 @@ hn_adapter_config_read(const char *folder, json_t **out, struct hone_error *err)
 	if (!st && !*out)
 		st = hone_fail_at(
 			err, HONE_EMODEL, path, wrong.line, wrong.column, "%.200s", wrong.text);
-	if (!st && !json_is_string(json_object_get(*out, "peft_type"))) {
+	if (!st && !json_is_string(json_object_get(*out, "peft_type")) &&
+		!json_is_string(json_object_get(*out, "hone_adapter"))) {
 		json_decref(*out);
 		*out = NULL;
 		st = hone_fail_at(err, HONE_EMODEL, path, 0, 0,
-			"it has no peft_type; name the folder of a PEFT adapter");
+			"it has no peft_type and no hone_adapter; name the folder of an adapter");
 	}
 	free(text);
 	free(path);

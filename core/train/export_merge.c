@@ -52,6 +52,7 @@ hn_merger_open(struct hn_merger *merger, const struct hn_adapted *of, struct hon
 			.params = of->params,
 			.adapters = of->adapters,
 			.n_adapters = of->n_adapters,
+			.custom = of->custom,
 			.compute = HONE_DTYPE_F32}};
 	return of->engine->stat == HONE_DTYPE_F32 && !of->model->kept.name
 		? HONE_OK
@@ -113,16 +114,15 @@ hn_merger_source(const struct hn_merger *merger, const struct hn_site *site, int
 	return st;
 }
 
-/* Plans and runs a merge graph, which it takes over, in an arena of its own. */
-static enum hone_status
-compute(const struct hn_merger *merger, struct hn_graph *graph, const char *output, int64_t n,
-	float *out, struct hone_error *err)
+enum hone_status
+hn_run_once(const struct hn_engine *engine, struct hn_graph *graph,
+	void (*bind)(void *ctx, struct hn_program *program), void *ctx, const char *output,
+	int64_t n, float *out, struct hone_error *err)
 {
-	const struct hn_engine *engine = merger->engine;
 	const struct hn_device *first = engine->devices;
 	hone_buffer buffers[HN_MEMORY_KINDS] = {0};
 	struct hn_program program = {0};
-	enum hone_status st = hn_program_plan(&program, "merge", graph, 1, err);
+	enum hone_status st = hn_program_plan(&program, "merge", graph, HN_PROOF_ROWS, err);
 
 	buffers[HN_MEMORY_PARAMS] = engine->buffers[HN_MEMORY_PARAMS];
 	if (!st)
@@ -133,6 +133,8 @@ compute(const struct hn_merger *merger, struct hn_graph *graph, const char *outp
 			first->device, program.arena_bytes + 64, &buffers[HN_MEMORY_ARENA], err);
 	if (!st)
 		st = hn_program_link(&program, &engine->tables, buffers, err);
+	if (!st && bind)
+		bind(ctx, &program);
 	if (!st)
 		st = hn_program_run(&program, 0, 0, err);
 	if (!st)
@@ -178,7 +180,8 @@ hn_merger_values(const struct hn_merger *merger, const struct hn_site *site, int
 		if (st)
 			hn_graph_fini(&graph);
 		else
-			st = compute(merger, &graph, output_name(slot), n, out, err);
+			st = hn_run_once(
+				merger->engine, &graph, NULL, NULL, output_name(slot), n, out, err);
 	}
 	if (!st)
 		hn_rows_permute(&site->pub, false,

@@ -4,7 +4,7 @@
  * A tensor is made when the writer asks for its first row and freed after its last, so one is
  * in memory at a time; weights that nothing changes and nobody reorders are decoded in the
  * writer's own chunks.  Of every chunk a hash is kept, and the finished file is read once more
- * against them.
+ * against them.  That the merged numbers are the right ones is proven beside (export_proof.c).
  *
  *     tied head                      not written, tie_word_embeddings = true
  *     an adapter tells them apart    both written, tie_word_embeddings = false
@@ -52,6 +52,7 @@ struct export
 {
 	const struct hn_adapted *of;
 	struct hn_merger merger;
+	struct hn_prover prover; /* without a proof: nothing to prove */
 	const struct dtype *dtype;
 	struct item *items;
 	size_t n, cap;
@@ -375,6 +376,8 @@ write_folder(struct export *all, const struct hn_card *card, const struct hn_exp
 		st = write_file(all, path, err);
 	if (!st)
 		st = compare_all(all, folder, err);
+	if (!st && all->prover.proof)
+		st = hn_prover_check_file(&all->prover, folder, all->dtype->id, err);
 	if (!st)
 		st = put_generation(all->of, folder, err);
 	if (!st)
@@ -387,14 +390,18 @@ write_folder(struct export *all, const struct hn_card *card, const struct hn_exp
 
 enum hone_status
 hn_export_model(const struct hn_adapted *of, const char *dir, enum hn_export_dtype dtype,
-	const struct hn_card *card, struct hone_error *err)
+	const struct hn_card *card, struct hn_proof *proof, struct hone_error *err)
 {
 	struct export all = {.of = of, .dtype = choose_dtype(of->model, dtype), .has_tie = -1};
 	struct hn_export_folder folder = {0};
 	enum hone_status st = hn_merger_open(&all.merger, of, err);
 
+	all.prover =
+		(struct hn_prover){.merger = &all.merger, .proof = of->n_adapters ? proof : NULL};
 	for (uint32_t i = 0; i < of->model->n_sites && !st; i++)
 		st = add_site(&all, &of->model->sites[i], err);
+	if (!st && all.prover.proof)
+		st = hn_prover_check_merge(&all.prover, err);
 	if (!st)
 		st = hn_folder_begin(&folder, dir, of->model, err);
 	if (!st)
@@ -408,6 +415,9 @@ hn_export_model(const struct hn_adapted *of, const char *dir, enum hn_export_dty
 		free(all.items[i].values);
 	}
 	free(all.items);
+	if (all.prover.proof)
+		all.prover.proof->is_done = !st;
+	hn_prover_fini(&all.prover);
 	hn_merger_close(&all.merger);
 	if (st && err && !err->place[0])
 		(void)snprintf(err->place, sizeof err->place, "%s", dir);

@@ -297,11 +297,12 @@ hn_adapter_type(const char *folder, char type[64], struct hone_error *err)
 {
 	json_t *config = NULL;
 	const enum hone_status st = hn_adapter_config_read(folder, &config, err);
+	const char *own = json_string_value(json_object_get(config, "hone_adapter"));
+	const char *peft = json_string_value(json_object_get(config, "peft_type"));
 
 	if (!st)
-		(void)snprintf(
-			type, 64, "%s", json_string_value(json_object_get(config, "peft_type")));
-	for (char *c = type; !st && *c; c++)
+		(void)snprintf(type, 64, "%s", own ? own : peft);
+	for (char *c = type; !st && !own && *c; c++)
 		*c = (char)tolower((unsigned char)*c);
 	json_decref(config);
 	return st;

@@ -84,7 +84,8 @@ char *hn_param_export_name(const struct hn_param *param);
 
 /* ---- export_import.c, export_overrides.c ---- */
 
-/* Reads a folder's adapter_config.json: an object with a peft_type.  The caller decrefs. */
+/* Reads a folder's adapter_config.json: an object with a peft_type, or a hone_adapter.  The
+ * caller decrefs. */
 enum hone_status hn_adapter_config_read(
 	const char *folder, struct json_t **out, struct hone_error *err);
 /* PEFT's rule for a key of rank_pattern: an expression that fits the end of a path at a dot. */
@@ -121,5 +122,29 @@ enum hone_status hn_merger_source(const struct hn_merger *merger, const struct h
 enum hone_status hn_merger_values(const struct hn_merger *merger, const struct hn_site *site,
 	int32_t slot, const struct hn_source *source, int64_t n, float *out,
 	struct hone_error *err);
+
+/* Plans and runs a graph, which it takes over, in an arena of its own beside the engine's
+ * parameters and weights: `bind` (may be NULL) fills its columns, and n numbers of an output
+ * are read. */
+enum hone_status hn_run_once(const struct hn_engine *engine, struct hn_graph *graph,
+	void (*bind)(void *ctx, struct hn_program *program), void *ctx, const char *output,
+	int64_t n, float *out, struct hone_error *err);
+
+/* ---- export_proof.c: the merged model computes what base and adapters do ---- */
+
+struct hn_prover {
+	const struct hn_merger *merger;
+	struct hn_proof *proof; /* rows in, differences out */
+	float *wanted;          /* logits of base and adapters */
+	int64_t n;
+	double scale; /* the largest of them */
+};
+
+/* HONE_EPLUGIN names the adapter whose merge differs.  Before anything is written. */
+enum hone_status hn_prover_check_merge(struct hn_prover *prover, struct hone_error *err);
+/* After that, on the folder that was written in `dtype`; HONE_EIO when it is another model. */
+enum hone_status hn_prover_check_file(
+	struct hn_prover *prover, const char *folder, int32_t dtype, struct hone_error *err);
+void hn_prover_fini(struct hn_prover *prover);
 
 #endif

@@ -33,6 +33,8 @@ CONTEXT = {     # name: (parameters, locals)
                "struct hone_graph *g = at->graph; hone_node x, h, d;"),
     "heads": ("const struct hone_build *at", "struct hone_graph *g = at->graph; hone_stream text; hone_node p, q;"),
     "heads_declare": ("struct hone_declare *decl", "enum hone_status st;"),
+    "scale_declare": ("const struct lora *my, const struct hone_site *site, struct hone_params *params",
+                      "struct hone_param_spec l;"),
     "scale": (f"{HOOK}, struct hone_site_io *io", "struct hone_graph *g = at->graph; hone_node l;"),
     "scale_merge": (f"{HOOK}, struct hone_merge_io *io, hone_node l", "struct hone_graph *g = at->graph;"),
 }

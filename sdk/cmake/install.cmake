@@ -11,15 +11,19 @@ install(DIRECTORY sdk/include/hone DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPO
 install(TARGETS hone_sdk EXPORT hone-targets COMPONENT sdk)
 install(EXPORT hone-targets NAMESPACE hone:: DESTINATION ${package_dir} COMPONENT sdk)
 
-configure_package_config_file(sdk/cmake/hone-config.cmake.in ${CMAKE_BINARY_DIR}/hone-config.cmake
+# They belong to an installation: with a build folder in CMAKE_PREFIX_PATH, find_package looks in
+# its root, and files there that are not installed would be found, fail, and be remembered.
+set(package_build ${CMAKE_BINARY_DIR}/to-install)
+file(REMOVE ${CMAKE_BINARY_DIR}/hone-config.cmake ${CMAKE_BINARY_DIR}/hone-config-version.cmake)
+configure_package_config_file(sdk/cmake/hone-config.cmake.in ${package_build}/hone-config.cmake
   INSTALL_DESTINATION ${package_dir} PATH_VARS HONE_PLUGIN_DIR)
 # While the border is 0.x another minor version is another border.
-write_basic_package_version_file(${CMAKE_BINARY_DIR}/hone-config-version.cmake
+write_basic_package_version_file(${package_build}/hone-config-version.cmake
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
-configure_file(sdk/cmake/hone.pc.in ${CMAKE_BINARY_DIR}/hone.pc @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/hone-config.cmake ${CMAKE_BINARY_DIR}/hone-config-version.cmake
+configure_file(sdk/cmake/hone.pc.in ${package_build}/hone.pc @ONLY)
+install(FILES ${package_build}/hone-config.cmake ${package_build}/hone-config-version.cmake
   sdk/cmake/HoneAddPlugin.cmake DESTINATION ${package_dir} COMPONENT sdk)
-install(FILES ${CMAKE_BINARY_DIR}/hone.pc DESTINATION ${pkgconfig_dir} COMPONENT sdk)
+install(FILES ${package_build}/hone.pc DESTINATION ${pkgconfig_dir} COMPONENT sdk)
 
 install(DIRECTORY sdk/template DESTINATION ${CMAKE_INSTALL_DATADIR}/hone COMPONENT sdk
   PATTERN build EXCLUDE PATTERN "*.so" EXCLUDE)

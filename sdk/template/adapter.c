@@ -105,7 +105,8 @@ my_adapter_merge(const void *self, const struct hone_build *at, const struct hon
 }
 
 /* The keys of the exported adapter_config.json.  An adapter that PEFT knows, in PEFT's layout,
- * also puts "peft_type" with PEFT's word: the export's README.md then says how PEFT loads it. */
+ * also puts "peft_type" with PEFT's word: the export's README.md then says how PEFT loads it.
+ * Any other is found again by its name, which the host puts: `--model BASE --adapter DIR`. */
 static enum hone_status
 my_adapter_describe(const void *self, struct hone_export *doc, struct hone_error *err)
 {

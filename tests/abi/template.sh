@@ -2,7 +2,8 @@
 # template.sh - a plugin built outside the tree, from what is installed, loads into hone.
 #
 # Would catch: a header, a package file or a flag that only works inside the tree; a template
-# that no longer builds; a plugin that the loader accepts from us alone.
+# that no longer builds; a plugin that the loader accepts from us alone; a build folder that
+# find_package takes for an installation.
 #
 #     tests/abi/template.sh BUILD ABI_LOAD
 build=$1 load=$2
@@ -14,7 +15,18 @@ cmake --install "$build" --prefix "$place/prefix" --component sdk > "$place/log"
 template=$place/prefix/share/hone/template
 here=$(cd "$(dirname "$0")/../.." && pwd)
 
+# Where hone was built is not where it is installed: that says so, and leaves nothing behind that
+# stands in the way of the right place.
 cp -r "$template" "$place/with-cmake"
+if cmake -S "$place/with-cmake" -B "$place/build" -DCMAKE_PREFIX_PATH="$build" \
+	-DCMAKE_C_COMPILER="$cc" > "$place/refused" 2>&1; then
+	echo "find_package takes the build folder for an installation"
+	exit 1
+fi
+grep -q 'package configuration file provided by "hone"' "$place/refused" || {
+	cat "$place/refused"
+	exit 1
+}
 cmake -S "$place/with-cmake" -B "$place/build" -DCMAKE_PREFIX_PATH="$place/prefix" \
 	-DCMAKE_C_COMPILER="$cc" -DCMAKE_C_FLAGS='-Wall -Wextra -Wpedantic -Werror' >> "$place/log"
 cmake --build "$place/build" >> "$place/log" || { cat "$place/log"; exit 1; }

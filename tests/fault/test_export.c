@@ -12,6 +12,7 @@
 
 #include "bench_adapter.h"
 #include "support.h"
+#include "train/export_parts.h"
 
 #define FOLDER "golden/models/tiny-llama"
 
@@ -253,10 +254,10 @@ test_export_place_that_is_not_ours_is_left_alone(void **state)
 	assert_int_equal(hn_file_replace(file, "years of work\n", 14, &err), HONE_OK);
 	assert_int_equal(hn_export_adapter(&p.b.adapted, mine, NULL, &err), HONE_EUSAGE);
 	assert_int_equal(
-		hn_export_model(&p.b.adapted, mine, HN_EXPORT_F32, NULL, &err), HONE_EUSAGE);
+		hn_export_model(&p.b.adapted, mine, HN_EXPORT_F32, NULL, NULL, &err), HONE_EUSAGE);
 	assert_true(hn_path_is_file(file));
 	assert_int_equal(hn_export_model(&p.b.adapted, p.b.bench.model.checkpoint.path,
-				 HN_EXPORT_F32, NULL, &err),
+				 HN_EXPORT_F32, NULL, NULL, &err),
 		HONE_EUSAGE);
 	assert_non_null(strstr(err.text, "the model itself"));
 	/* An older export is replaced, and nothing temporary stays. */
@@ -288,8 +289,8 @@ test_export_value_that_is_not_finite_leaves_nothing(void **state)
 	values[3] = INFINITY;
 	assert_false(hn_engine_set(&p.b.bench.engine, HN_MEMORY_PARAMS, param, values, &err));
 	assert_int_equal(hn_export_adapter(&p.b.adapted, p.dir, NULL, &err), HONE_ENOTFINITE);
-	assert_int_equal(
-		hn_export_model(&p.b.adapted, model, HN_EXPORT_F32, NULL, &err), HONE_ENOTFINITE);
+	assert_int_equal(hn_export_model(&p.b.adapted, model, HN_EXPORT_F32, NULL, NULL, &err),
+		HONE_ENOTFINITE);
 	assert_false(hn_path_is_dir(model));
 	/* the export of before is still whole */
 	assert_int_equal(hn_import_adapter(&p.b.adapted, 0, p.dir, &err), HONE_OK);
@@ -392,6 +393,45 @@ test_export_second_adapter_has_its_own_folder(void **state)
 	test_folder_remove(root);
 }
 
+/* ---- a file that is another model ---- */
+
+/* Would catch: a written model that nobody ran; the file of other values is a sound file. */
+static void
+test_export_model_that_computes_something_else_is_refused(void **state)
+{
+	static const enum hn_export_dtype types[] = {HN_EXPORT_F32, HN_EXPORT_BF16};
+	static const int32_t dtypes[] = {HONE_DTYPE_F32, HONE_DTYPE_BF16};
+
+	(void)state;
+	for (int t = 0; t < 2; t++) {
+		struct hone_error err = {0};
+		struct hn_merger merger;
+		struct hn_proof proof;
+		struct hn_prover prover;
+		struct place p;
+		char *model;
+
+		setup(&p);
+		model = hn_path_join(p.root, "model");
+		proof = golden_text_proof(&p.text);
+		prover = (struct hn_prover){.merger = &merger, .proof = &proof};
+		bench_adapter_fill(&p.b, 0.3);
+		if (hn_export_model(&p.b.adapted, model, types[t], NULL, NULL, &err) ||
+			hn_merger_open(&merger, &p.b.adapted, &err) ||
+			hn_prover_check_merge(&prover, &err) ||
+			hn_prover_check_file(&prover, model, dtypes[t], &err))
+			fail_msg("%s: %s", err.place, err.text);
+		bench_adapter_fill(&p.b, 0.0);
+		assert_int_equal(hn_prover_check_merge(&prover, &err), HONE_OK);
+		assert_int_equal(hn_prover_check_file(&prover, model, dtypes[t], &err), HONE_EIO);
+		assert_non_null(strstr(err.text, "does not compute what was meant"));
+		hn_prover_fini(&prover);
+		hn_merger_close(&merger);
+		free(model);
+		teardown(&p);
+	}
+}
+
 int
 main(void)
 {
@@ -403,6 +443,7 @@ main(void)
 		cmocka_unit_test(test_export_value_that_is_not_finite_leaves_nothing),
 		cmocka_unit_test(test_export_card_promises_peft_only_where_the_plugin_does),
 		cmocka_unit_test(test_export_second_adapter_has_its_own_folder),
+		cmocka_unit_test(test_export_model_that_computes_something_else_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,7 @@ check_way(size_t i, const struct golden_text *text, const struct hn_tensor_file 
 {
 	char *root = test_folder_make(), *model = hn_path_join(root, "model");
 	char *adapter = hn_path_join(root, "adapter"), *origin = test_data_path(ADAPTER);
+	struct hn_proof proof = golden_text_proof(text);
 	struct bench_adapter whole;
 	struct ia3_bench way;
 	struct hone_error err = {0};
@@ -137,9 +138,10 @@ check_way(size_t i, const struct golden_text *text, const struct hn_tensor_file 
 	before = bench_adapter_logits(&way.b, text);
 	d = distance_from_golden(golden, text, before);
 	if (hn_export_adapter(&way.b.adapted, adapter, NULL, &err) ||
-		hn_export_model(&way.b.adapted, model, HN_EXPORT_F32, NULL, &err))
+		hn_export_model(&way.b.adapted, model, HN_EXPORT_F32, NULL, &proof, &err))
 		fail_msg("%s: %s", err.place, err.text);
 	assert_same_tensors(origin, adapter);
+	assert_true(proof.is_done && proof.merge <= 0.1 * proof.merge_limit);
 	weights = merged_distance(golden, model, &n);
 	assert_int_equal(n, 5);
 	bench_adapter_open(&whole, model, ways[i].backend, ways[i].compute);

@@ -193,14 +193,16 @@ test_peft_merged_model_equals_peft(void **state)
 	golden_text_open(&text);
 	for (size_t i = 0; i < N_CASES; i++) {
 		char *root = test_folder_make(), *dir = hn_path_join(root, "model");
+		struct hn_proof proof = golden_text_proof(&text);
 		struct bench_adapter b, whole;
 		double *before, *after, worst = 0.0, d, g;
 		struct hone_error err = {0};
 
 		open_case(&b, i, "reference", HONE_DTYPE_F64, &text);
 		before = bench_adapter_logits(&b, &text);
-		if (hn_export_model(&b.adapted, dir, HN_EXPORT_F32, NULL, &err))
+		if (hn_export_model(&b.adapted, dir, HN_EXPORT_F32, NULL, &proof, &err))
 			fail_msg("%s: %s", err.place, err.text);
+		assert_true(proof.is_done && proof.merge <= 0.1 * proof.merge_limit);
 		assert_true(compare_merged(cases[i].golden, dir, &worst) > 0);
 		bench_adapter_open(&whole, dir, "reference", HONE_DTYPE_F64);
 		bench_adapter_start(&whole, &text);
@@ -235,7 +237,7 @@ test_peft_gguf_becomes_its_folder(void **state)
 	golden_text_open(&text);
 	bench_adapter_open(&b, GGUF, "reference", HONE_DTYPE_F32);
 	bench_adapter_start(&b, &text);
-	if (hn_export_model(&b.adapted, dir, HN_EXPORT_AS_STORED, NULL, &err))
+	if (hn_export_model(&b.adapted, dir, HN_EXPORT_AS_STORED, NULL, NULL, &err))
 		fail_msg("%s: %s", err.place, err.text);
 	golden_open_in(&a, origin, "model.safetensors");
 	golden_open_in(&c, dir, "model.safetensors");
@@ -394,6 +396,7 @@ keep_case(size_t i, const struct golden_text *text, const char *root)
 	json_t *item = json_object(), *rows = json_array();
 	char name[32], *dir, *base = test_data_path(bases[i]);
 	struct hn_tokenizer *tokenizer = NULL;
+	struct hn_proof proof = golden_text_proof(text);
 	struct bench_adapter b;
 	struct hone_error err = {0};
 	double *logits;
@@ -409,7 +412,7 @@ keep_case(size_t i, const struct golden_text *text, const char *root)
 		(void)snprintf(name, sizeof name, "%zu-%s", i, forms[form]);
 		dir = hn_path_join(root, name);
 		if (form ? hn_export_model(&b.adapted, dir,
-				   form == 1 ? HN_EXPORT_F32 : HN_EXPORT_BF16, NULL, &err)
+				   form == 1 ? HN_EXPORT_F32 : HN_EXPORT_BF16, NULL, &proof, &err)
 			 : hn_export_adapter(&b.adapted, dir, NULL, &err))
 			fail_msg("%s: %s", err.place, err.text);
 		(void)json_object_set_new(item, forms[form], json_string(dir));

@@ -256,7 +256,7 @@ test_border_rows_of_two_spaces_are_refused_by_name(void **state)
 		{build_offsets, {"'text.supervised'", "'text'"}},
 		{build_select, {"'text.supervised'", "'text'"}},
 		{build_selected, {"'quality'", "'supervised'"}},
-		{build_no_sum, {"'nll'", "'text.supervised'"}},
+		{build_no_sum, {"'nll'", "[text.supervised,1]"}},
 	};
 
 	(void)state;
@@ -270,6 +270,8 @@ test_border_rows_of_two_spaces_are_refused_by_name(void **state)
 
 		if (!train_try(&run, &options, &err))
 			fail_msg("refusal %d: not refused", (int)i);
+		assert_int_equal(err.status, HONE_EPLUGIN);
+		assert_memory_equal(err.text, "[objective] build(): ", 21);
 		if (!strstr(err.text, refusals[i].names[0]) ||
 			!strstr(err.text, refusals[i].names[1]))
 			fail_msg("refusal %d does not name %s and %s: %s", (int)i,

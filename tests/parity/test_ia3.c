@@ -96,7 +96,7 @@ train_and_merge(const char *backend, int32_t compute, double tolerance)
 	policy = logits_of(&run, &run.logits, &texts, &n);
 	assert_true(train_distance(policy, base, n) > 0.05);
 	adapted = adapted_of(&run);
-	if (hn_export_model(&adapted, model, HN_EXPORT_F32, NULL, &err))
+	if (hn_export_model(&adapted, model, HN_EXPORT_F32, NULL, NULL, &err))
 		fail_msg("%s: %s", err.place, err.text);
 	options.model = model;
 	train_open(&whole, &options);

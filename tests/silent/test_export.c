@@ -170,7 +170,7 @@ test_export_merged_model_gives_the_same_logits(void **state)
 		start = bench_adapter_logits(&b, &text);
 		disturb(&b);
 		before = bench_adapter_logits(&b, &text);
-		if (hn_export_model(&b.adapted, dir, HN_EXPORT_F32, NULL, &err))
+		if (hn_export_model(&b.adapted, dir, HN_EXPORT_F32, NULL, NULL, &err))
 			fail_msg("%s: %s", err.place, err.text);
 		check_files(dir, merges[i].targets, merges[i].has_head);
 		open_plain(&whole, dir, HONE_DTYPE_F64, &text);
@@ -207,7 +207,7 @@ test_export_untouched_weights_keep_their_bits(void **state)
 	golden_text_open(&text);
 	open_with(&b, "golden/models/tiny-llama-bf16", "q_proj", HONE_DTYPE_F32, &text);
 	disturb(&b);
-	if (hn_export_model(&b.adapted, dir, HN_EXPORT_AS_STORED, NULL, &err) ||
+	if (hn_export_model(&b.adapted, dir, HN_EXPORT_AS_STORED, NULL, NULL, &err) ||
 		hn_checkpoint_open(&was, origin, &err) || hn_checkpoint_open(&is, dir, &err))
 		fail_msg("%s: %s", err.place, err.text);
 	for (size_t i = 0; i < was.tensors.n_tensors; i++) {

@@ -34,6 +34,15 @@ golden_text_close(struct golden_text *text)
 	hn_tensor_file_close(&text->file);
 }
 
+struct hn_proof
+golden_text_proof(const struct golden_text *text)
+{
+	return (struct hn_proof){.ids = text->ids,
+		.offsets = text->segments,
+		.n_segments = text->n_segments,
+		.from = "golden"};
+}
+
 /* ---- values out of settings ---- */
 
 static enum hone_status

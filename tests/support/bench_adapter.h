@@ -30,6 +30,8 @@ struct golden_text {
 
 void golden_text_open(struct golden_text *text);
 void golden_text_close(struct golden_text *text);
+/* The text as a merged model's proof, borrowed. */
+struct hn_proof golden_text_proof(const struct golden_text *text);
 
 /* Reads the settings that hn_adapter_overrides makes of a folder into values; what a site
  * option names is resolved against the model.  On failure the first error. */

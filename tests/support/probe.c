@@ -2,8 +2,10 @@
  * probe.c - starting the compiler for a plugin that a test needs.
  */
 #include <spawn.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 
+#include "base/file.h"
 #include "probe.h"
 #include "support.h"
 
@@ -31,4 +33,15 @@ probe_compile(const char *out, const char *flag, const char *more)
 		NULL};
 
 	test_run(argv);
+}
+
+void
+plugin_compile(const char *source, const char *out, const char *flag)
+{
+	char *path = hn_path_join(HONE_SOURCE_DIR, source);
+	const char *argv[] = {HONE_TEST_CC, "-shared", "-fPIC", "-O1", "-fvisibility=hidden",
+		"-D_GNU_SOURCE", "-I" HONE_SOURCE_DIR "/sdk/include", "-o", out, path, flag, NULL};
+
+	test_run(argv);
+	free(path);
 }

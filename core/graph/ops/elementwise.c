@@ -97,7 +97,8 @@ infer_binary(struct hn_infer *infer)
 				infer->graph->spaces[b->space].name);
 		return hn_infer_fail(infer,
 			"the second operand is neither of the same shape nor a row, a column, a "
-			"scalar");
+			"scalar%s",
+			hn_is_vector(b) ? HN_SCALE_HINT : "");
 	}
 	if (a->dtype == HONE_DTYPE_I32 && b->dtype == HONE_DTYPE_I32 &&
 		(attr->kind == HONE_BINARY_LESS || attr->kind == HONE_BINARY_EQUAL)) {

@@ -20,8 +20,8 @@ hn_op_find(uint32_t op)
 	return NULL;
 }
 
-static void
-put_shape(struct hn_str *out, const struct hn_graph *graph, const struct hn_value *value)
+void
+hn_value_print(const struct hn_graph *graph, const struct hn_value *value, struct hn_str *out)
 {
 	if (!value) {
 		hn_str_puts(out, "none");
@@ -51,7 +51,7 @@ hn_infer_fail(struct hn_infer *infer, const char *fmt, ...)
 	for (uint32_t i = 0; i < infer->n_in; i++) {
 		if (i)
 			hn_str_puts(&text, ", ");
-		put_shape(&text, infer->graph, infer->in[i]);
+		hn_value_print(infer->graph, infer->in[i], &text);
 	}
 	hn_graph_fail(infer->graph, HONE_EINVAL, "%s): %s", text.text, what);
 	hn_str_fini(&text);
@@ -107,7 +107,7 @@ print_node(const struct hn_graph *graph, const struct hn_node *node, struct hn_s
 {
 	for (uint32_t i = 0; i < node->n_out; i++) {
 		hn_str_printf(out, "%s%%%u ", i ? ", " : "", node->first_out + i);
-		put_shape(out, graph, &graph->values[node->first_out + i]);
+		hn_value_print(graph, &graph->values[node->first_out + i], out);
 	}
 	if (node->leaf)
 		hn_str_printf(out, " = %s %u", leaf_names[node->leaf], node->leaf_index);

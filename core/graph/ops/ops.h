@@ -22,6 +22,19 @@ extern const struct hn_op_family hn_ops_product, hn_ops_elementwise, hn_ops_norm
 		table, (uint32_t)(sizeof(table) / sizeof((table)[0]))                              \
 	}
 
+/* For messages where a vector meets a matrix. */
+#define HN_SCALE_HINT                                                                              \
+	"; a vector along an axis: hone_scale_cols (one number per column) or hone_scale_rows "    \
+	"(one per row)"
+
+/* n numbers in one row or one column. */
+static inline bool
+hn_is_vector(const struct hn_value *value)
+{
+	return value->rank == 1 ||
+		(value->rank == 2 && (value->dim[1] == 1 || (!value->space && value->dim[0] == 1)));
+}
+
 /* Gradient of a broadcast operand: `full` [N,D] summed to the shape of `like`. */
 hone_node hn_reduce_to(struct hn_graph *graph, hone_node full, hone_node like);
 

@@ -5,7 +5,28 @@
  *     y = a b:    da = dy b^T    db = a^T dy
  *     y = a^T b:  da = b dy^T    db = a dy
  */
+#include <inttypes.h>
+
 #include "graph/ops/ops.h"
+
+/* Which sizes must agree, and the form that would fit. */
+static bool
+fail_inner(struct hn_infer *infer, int32_t form)
+{
+	const struct hn_value *a = infer->in[0], *b = infer->in[1];
+	const bool is_nt = form == HONE_MATMUL_NT;
+	const bool other_fits = a->dim[1] == b->dim[is_nt ? 0 : 1];
+
+	return hn_infer_fail(infer,
+		"%s multiplies the %" PRId64 " columns of the first with the "
+		"%" PRId64 " %s of the second%s%s",
+		is_nt ? "a b^T (hone_matmul_nt)" : "a b (hone_matmul_nn)", a->dim[1],
+		b->dim[is_nt ? 1 : 0], is_nt ? "columns" : "rows",
+		!other_fits     ? ""
+			: is_nt ? "; a b is hone_matmul_nn"
+				: "; a b^T is hone_matmul_nt",
+		hn_is_vector(b) ? HN_SCALE_HINT : "");
+}
 
 static bool
 infer_matmul(struct hn_infer *infer)
@@ -15,7 +36,8 @@ infer_matmul(struct hn_infer *infer)
 	const int32_t compute = infer->graph->compute, stat = infer->graph->stat;
 
 	if (a->rank != 2 || b->rank != 2 || !hn_is_float(a->dtype) || !hn_is_float(b->dtype))
-		return hn_infer_fail(infer, "both operands are matrices of numbers");
+		return hn_infer_fail(infer, "both operands must be matrices of numbers%s",
+			a->rank == 1 || b->rank == 1 ? HN_SCALE_HINT : "");
 	if (attr->form == HONE_MATMUL_TN) {
 		if (a->dim[0] != b->dim[0] || a->space != b->space)
 			return hn_infer_fail(infer, "the rows that are summed differ");
@@ -26,7 +48,7 @@ infer_matmul(struct hn_infer *infer)
 	if (b->space)
 		return hn_infer_fail(infer, "the second operand has a row space");
 	if (a->dim[1] != b->dim[attr->form == HONE_MATMUL_NT ? 1 : 0])
-		return hn_infer_fail(infer, "the inner sizes differ");
+		return fail_inner(infer, attr->form);
 	hn_infer_rows(infer, 0, a, b->dim[attr->form == HONE_MATMUL_NT ? 0 : 1], compute);
 	if (c &&
 		(c->rank != 2 || c->space != a->space || c->dim[0] != a->dim[0] ||

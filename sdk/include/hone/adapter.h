@@ -99,7 +99,8 @@ struct hone_adapter_vt {
 		const struct hone_site *site, struct hone_merge_io *io, struct hone_error *err);
 
 	/* Fills the export document.  Putting "peft_type" promises that PEFT loads the folder, and
-	 * the export's README.md says so.  NULL: nothing to say beyond the parameters.
+	 * the export's README.md says so; without it the host puts "hone_adapter", the factory's
+	 * name, by which hone finds the plugin again.  NULL: nothing to say beyond the parameters.
 	 * [main, pure] */
 	enum hone_status (*describe)(
 		const void *self, struct hone_export *doc, struct hone_error *err);
