@@ -97,6 +97,23 @@ struct packed_rows {
 	const float *x[HN_THIN], *sums[HN_THIN];
 };
 
+/* The sum of all lanes, by halves as v_sum forms it, without a way through memory. */
+LANE float
+packed_total(vf v)
+{
+#ifdef HN_AVX512
+	const __m256 half = _mm256_add_ps(
+		_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+	const __m128 quarter =
+		_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+	const __m128 pair = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+
+	return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+#else
+	return v_sum(v);
+#endif
+}
+
 /* ---- Dense rows and q8_0: the same on every path ---- */
 
 /* Sums of 4 registers each are added to one chain, so that the chain is short. */
@@ -602,7 +619,7 @@ packed_loop(const int m, const int32_t packing, const struct hn_packed *p)
 			acc[r] = v_set(0.0f);
 		packed_row(m, packing, &rows, w, p->k, acc);
 		for (int r = 0; r < m && r < p->m; r++)
-			p->out[r * p->ldo + i] = v_sum(acc[r]);
+			p->out[r * p->ldo + i] = packed_total(acc[r]);
 	}
 }
 
