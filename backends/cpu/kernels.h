@@ -57,6 +57,36 @@ struct hn_thin {
 	int64_t ldc;
 };
 
+/* How rows of a weight lie in memory that products of a few rows read as they are; those whose
+ * x is read in its own order come first. */
+enum hn_packing {
+	HN_PACKED_NONE,
+	HN_PACKED_F32,
+	HN_PACKED_F16,
+	HN_PACKED_BF16,
+	HN_PACKED_Q8_0,
+	HN_PACKED_Q4_0,
+	HN_PACKED_Q4_1,
+	HN_PACKED_Q4_K,
+	HN_PACKED_Q6_K,
+};
+
+/* Floats that packed_turn fills for k elements: x, and sums of its blocks. */
+#define HN_PACKED_X(k)    (((k) + 255) / 256 * 256)
+#define HN_PACKED_SUMS(k) (HN_PACKED_X(k) / 8)
+
+/* out [m <= HN_THIN][n] = x w^T: rows of x and sums as packed_turn makes them. */
+struct hn_packed {
+	int32_t packing; /* enum hn_packing */
+	int32_t pad;
+	int64_t m, n, k;
+	const void *w; /* n rows, one behind the other */
+	const float *x, *sums;
+	int64_t ldx, ld_sums;
+	float *out;
+	int64_t ldo;
+};
+
 /* y [m, n] = tile [+ c]. */
 struct hn_finish {
 	int64_t m, n;
@@ -221,6 +251,10 @@ struct hn_cpu_kernels {
 	void (*dots)(const struct hn_tile *t);
 	void (*thin)(const struct hn_thin *t);
 	void (*finish)(const struct hn_finish *f);
+
+	/* leaf_packed.h */
+	void (*packed_turn)(int32_t packing, const float *x, int64_t k, float *out, float *sums);
+	void (*packed)(const struct hn_packed *p);
 
 	/* leaf_attention.h */
 	void (*attend)(const struct hn_strip *s);

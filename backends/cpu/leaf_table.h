@@ -6,6 +6,7 @@
 #include "lanes.h"
 #include "leaf_pack.h"
 #include "leaf_product.h"
+#include "leaf_packed.h"
 #include "leaf_attention.h"
 #include "leaf_attention_few.h"
 #include "leaf_attention_back.h"
@@ -29,6 +30,8 @@ const struct hn_cpu_kernels HN_TABLE = {
 	.dots = dots,
 	.thin = thin,
 	.finish = finish,
+	.packed_turn = packed_turn,
+	.packed = packed,
 	.key_rows = ATTEND_ROWS,
 	.attend = attend,
 	.attend_few = attend_few,

@@ -648,6 +648,8 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 	}
 	if (p.c.p && p.form == CPU_TN)
 		start_from_c(call, &p);
+	if (cpu_product_is_packed(&p, b))
+		return cpu_product_packed(call, b, &p, err);
 	if (b->storage)
 		return cpu_product_stored(call, b, &p, err);
 	if (cpu_product_is_thin(&p))

@@ -239,6 +239,22 @@ take_scores(struct hn_generator *g, int64_t r)
 				(double)hone_bf16_to_f32(((const uint16_t *)g->logits)[r * V + i]);
 }
 
+/* The token after the sequence whose logits are row r. */
+static enum hone_status
+choose(const struct call *call, const struct hn_sequence *sequence, int64_t r, int32_t *id,
+	struct hone_error *err)
+{
+	struct hn_generator *g = call->g;
+	const struct hn_sampling *sampling = &call->decoding->sampling;
+	const uint64_t prompt = call->decoding->first_prompt + (uint64_t)sequence->prompt;
+
+	if (g->engine->compute == HONE_DTYPE_F32 && hn_sampler_is_greedy(sampling))
+		return hn_sampler_greedy(&g->sampler, (const float *)g->logits + r * g->vocabulary,
+			sequence->n, prompt, id, err);
+	take_scores(g, r);
+	return hn_sampler_next(&g->sampler, sampling, sequence->ids, sequence->n, prompt, id, err);
+}
+
 static bool
 is_end(const struct hn_decoding *decoding, int32_t id)
 {
@@ -269,12 +285,9 @@ extend(const struct call *call, int64_t r, struct hone_error *err)
 	struct hn_generator *g = call->g;
 	const struct hn_decoding *decoding = call->decoding;
 	struct hn_sequence *sequence = &g->sequences[g->asking[r]];
-	enum hone_status st;
 	int32_t id = 0;
+	enum hone_status st = choose(call, sequence, r, &id, err);
 
-	take_scores(g, r);
-	st = hn_sampler_next(&g->sampler, &decoding->sampling, sequence->ids, sequence->n,
-		decoding->first_prompt + (uint64_t)sequence->prompt, &id, err);
 	if (st == HONE_ENOTFINITE)
 		(void)hn_model_blame(g->engine->model, err);
 	if (st)

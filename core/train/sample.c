@@ -218,16 +218,53 @@ draw(struct hn_sampler *s, double u)
 	return last;
 }
 
+static enum hone_status
+fail_not_finite(int64_t id, int64_t position, uint64_t prompt, struct hone_error *err)
+{
+	return hone_fail(err, HONE_ENOTFINITE,
+		"the logit of token %" PRId64 " at position %" PRId64 " of prompt %" PRIu64
+		" is not finite",
+		id, position, prompt + 1);
+}
+
+bool
+hn_sampler_is_greedy(const struct hn_sampling *sampling)
+{
+	return sampling->temperature <= 0.0 &&
+		(sampling->repetition_penalty <= 0.0 || sampling->repetition_penalty == 1.0);
+}
+
+/* The first of the greatest.  Infinities and NaN have an exponent of ones. */
+enum hone_status
+hn_sampler_greedy(const struct hn_sampler *sampler, const float *logits, int64_t n_ids,
+	uint64_t prompt, int32_t *out, struct hone_error *err)
+{
+	const uint32_t ones = 0x7f800000;
+	float most = logits[0];
+	int32_t best = 0;
+
+	for (int32_t id = 0; id < sampler->n; id++) {
+		uint32_t bits;
+
+		memcpy(&bits, &logits[id], sizeof bits);
+		if ((bits & ones) == ones)
+			return fail_not_finite(id, n_ids, prompt, err);
+		if (logits[id] > most) {
+			most = logits[id];
+			best = id;
+		}
+	}
+	*out = best;
+	return HONE_OK;
+}
+
 enum hone_status
 hn_sampler_next(struct hn_sampler *sampler, const struct hn_sampling *sampling, const int32_t *ids,
 	int64_t n_ids, uint64_t prompt, int32_t *out, struct hone_error *err)
 {
 	for (int64_t i = 0; i < sampler->n; i++)
 		if (!hn_is_finite(sampler->scores[i]))
-			return hone_fail(err, HONE_ENOTFINITE,
-				"the logit of token %" PRId64 " at position %" PRId64
-				" of prompt %" PRIu64 " is not finite",
-				i, n_ids, prompt + 1);
+			return fail_not_finite(i, n_ids, prompt, err);
 	hn_sampler_filter(sampler, sampling, ids, n_ids);
 	*out = sampling->temperature <= 0.0
 		? likeliest(sampler)

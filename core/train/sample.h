@@ -54,4 +54,10 @@ void hn_sampler_filter(struct hn_sampler *sampler, const struct hn_sampling *sam
 enum hone_status hn_sampler_next(struct hn_sampler *sampler, const struct hn_sampling *sampling,
 	const int32_t *ids, int64_t n_ids, uint64_t prompt, int32_t *out, struct hone_error *err);
 
+/* Whether `sampling` takes the greatest logit as it stands: then hn_sampler_greedy gives what
+ * hn_sampler_next would, in one pass over the logits themselves. */
+bool hn_sampler_is_greedy(const struct hn_sampling *sampling);
+enum hone_status hn_sampler_greedy(const struct hn_sampler *sampler, const float *logits,
+	int64_t n_ids, uint64_t prompt, int32_t *out, struct hone_error *err);
+
 #endif
