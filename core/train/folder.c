@@ -220,10 +220,10 @@ move_away(const char *path, char **renamed, struct hone_error *err)
 
 /* ---- state ---- */
 
-/* `files` (may be NULL) is what hn_result_list gave. */
+/* `files` is what hn_result_list gave; it and `with` are NULL of a run that is not finished. */
 static enum hone_status
 write_state(const struct hn_folder *folder, const char *state, int64_t step, const json_t *files,
-	struct hone_error *err)
+	const struct hn_made_with *with, struct hone_error *err)
 {
 	char *list = files ? json_dumps(files, JSON_SORT_KEYS) : NULL;
 	struct hn_str text = {0};
@@ -231,8 +231,12 @@ write_state(const struct hn_folder *folder, const char *state, int64_t step, con
 
 	hn_str_printf(&text,
 		"{\n  \"schema\": \"" STATE_SCHEMA "\",\n  \"state\": \"%s\",\n  \"step\": %" PRId64
-		"%s%s\n}\n",
+		"%s%s",
 		state, step, list ? ",\n  \"files\": " : "", list ? list : "");
+	if (with)
+		hn_str_printf(&text, ",\n  \"model\": \"%s\",\n  \"tokenizer\": \"%s\"",
+			with->model, with->tokenizer);
+	hn_str_puts(&text, "\n}\n");
 	st = hn_folder_write(folder, STATE_NAME, text.text, err);
 	hn_str_fini(&text);
 	free(list);
@@ -352,7 +356,7 @@ hn_folder_open(struct hn_folder *folder, const char *output, bool fresh, struct 
 	if (!st)
 		st = examine(folder->path, &is_run, &finished_step, err);
 	if (!st && !is_run)
-		st = write_state(folder, "running", 0, NULL, err);
+		st = write_state(folder, "running", 0, NULL, NULL, err);
 	if (!st && finished_step >= 0) {
 		folder->state = HN_FOLDER_FINISHED;
 		folder->finished_step = finished_step;
@@ -412,13 +416,14 @@ hn_folder_write(
 }
 
 enum hone_status
-hn_folder_finish(struct hn_folder *folder, int64_t step, struct hone_error *err)
+hn_folder_finish(struct hn_folder *folder, int64_t step, const struct hn_made_with *with,
+	struct hone_error *err)
 {
 	json_t *files = NULL;
 	enum hone_status st = hn_result_list(folder->path, &files, err);
 
 	if (!st)
-		st = write_state(folder, "finished", step, files, err);
+		st = write_state(folder, "finished", step, files, with, err);
 	json_decref(files);
 	if (!st) {
 		folder->state = HN_FOLDER_FINISHED;
