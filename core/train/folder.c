@@ -290,16 +290,30 @@ sweep(struct hn_folder *folder, struct hone_error *err)
 
 /* ---- opening ---- */
 
+/* What is appended to: a pipe would be waited for, and a link leads to a file that is not the
+ * run's (.lock and what is replaced do not follow one either). */
+static enum hone_status
+check_own_file(const char *path, struct hone_error *err)
+{
+	struct stat info;
+
+	if (!lstat(path, &info) && S_ISLNK(info.st_mode))
+		return hone_fail_at(err, HONE_EIO, path, 0, 0,
+			"is a link, and hone writes nothing behind it; remove it");
+	return hn_path_check_regular(path, HONE_EIO, err);
+}
+
 static enum hone_status
 open_metrics(struct hn_folder *folder, struct hone_error *err)
 {
 	char *path = hn_path_join(folder->path, METRICS_NAME);
-	enum hone_status st = HONE_OK;
+	enum hone_status st = check_own_file(path, err);
 
 	if (folder->metrics >= 0)
 		(void)close(folder->metrics);
-	folder->metrics = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-	if (folder->metrics < 0)
+	folder->metrics =
+		st ? -1 : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (!st && folder->metrics < 0)
 		st = hn_fail_errno(err, HONE_EIO, path, "cannot be opened", errno);
 	free(path);
 	return st;
@@ -309,13 +323,13 @@ static enum hone_status
 attach_log(struct hn_folder *folder, struct hn_log *log, struct hone_error *err)
 {
 	char *path = hn_path_join(folder->path, "log.txt");
-	enum hone_status st = HONE_OK;
+	enum hone_status st = check_own_file(path, err);
 
 	folder->log = log;
-	log->file = fopen(path, "ae");
-	if (!log->file)
+	log->file = st ? NULL : fopen(path, "ae");
+	if (!st && !log->file)
 		st = hn_fail_errno(err, HONE_EIO, path, "cannot be opened", errno);
-	else
+	if (!st)
 		hn_guard_log(fileno(log->file));
 	free(path);
 	return st;
