@@ -472,7 +472,10 @@ export_result(struct loop *l, struct hone_error *err)
 	const bool is_model = hn_export_is_model(&of);
 	char *dir = hn_path_join(run->options.run.output, is_model ? "model" : "adapter");
 	enum hone_status st = hn_folder_check_there(&l->folder, err);
+	struct hn_made_with with;
 
+	(void)snprintf(with.model, sizeof with.model, "%s", l->base.sample);
+	(void)snprintf(with.tokenizer, sizeof with.tokenizer, "%s", l->tokenizer);
 	if (!st)
 		st = hn_identity_check(&l->base, false, err);
 	if (!st)
@@ -491,7 +494,7 @@ export_result(struct loop *l, struct hone_error *err)
 		st = is_model ? export_model(l, &of, dir, &card, err)
 			      : hn_export_adapter(&of, dir, &card, err);
 	if (!st)
-		st = hn_folder_finish(&l->folder, l->at.step, err);
+		st = hn_folder_finish(&l->folder, l->at.step, &with, err);
 	if (!st)
 		hn_log_info(run->log, "the result is in %s", dir);
 	free(dir);

@@ -110,21 +110,41 @@ open_checkpoint(
 	return HONE_OK;
 }
 
-/* The base that the checkpoint was trained on must be this one. */
+/* What is loaded into a model must have been trained on that one, and read by this tokenizer:
+ * another base of the same shapes would take it without a word.  "" or NULL = not known. */
 static enum hone_status
-load_checkpoint(const struct hn_result *result, const struct hn_run *run,
-	const struct hn_engine *engine, struct hone_error *err)
+check_base(const struct hn_run *run, const char *of, const char *model, const char *tokenizer,
+	struct hone_error *err)
 {
-	const char *model = hn_saved_fact(&result->saved, "model");
-	char now[33];
+	char now[33] = "";
 
-	hn_model_identity(&run->model, now);
+	if (model && model[0])
+		hn_model_identity(&run->model, now);
 	if (model && !hn_streq(model, now))
 		return hone_fail_at(err, HONE_ECONFIG, run->model.checkpoint.path, 0, 0,
 			"this is another base model than that of %s; put it back, or ask for the "
 			"base model (--base)",
-			result->saved.path);
-	return hn_checkpoint_load(&result->saved, engine, err);
+			of);
+	now[0] = '\0';
+	if (tokenizer && tokenizer[0])
+		hn_tokenizer_hash(run->tokenizer, now);
+	if (tokenizer && !hn_streq(tokenizer, now))
+		return hone_fail_at(err, HONE_ECONFIG, run->model.checkpoint.path, 0, 0,
+			"the tokenizer is another one than that of %s; put it back, or ask for "
+			"the base model (--base)",
+			of);
+	return HONE_OK;
+}
+
+static enum hone_status
+load_checkpoint(const struct hn_result *result, const struct hn_run *run,
+	const struct hn_engine *engine, struct hone_error *err)
+{
+	const enum hone_status st =
+		check_base(run, result->saved.path, hn_saved_fact(&result->saved, "model"),
+			hn_saved_fact(&result->saved, "tokenizer"), err);
+
+	return st ? st : hn_checkpoint_load(&result->saved, engine, err);
 }
 
 /* Opens the run once more with the trained model in place of its base. */
@@ -244,12 +264,16 @@ hn_result_load(const struct hn_result *result, const struct hn_run *run,
 	const struct hn_engine *engine, struct hone_error *err)
 {
 	const struct hn_adapted to = hn_adapted_of_run(run, engine);
-	enum hone_status st = HONE_OK;
+	struct hn_made_with with = {0};
+	enum hone_status st;
 
 	if (result->is_unfinished)
 		return load_checkpoint(result, run, engine, err);
 	if (!result->adapter)
 		return HONE_OK;
+	if (!result->request.is_model_only)
+		hn_folder_made_with(run->options.run.output, &with);
+	st = check_base(run, result->adapter, with.model, with.tokenizer, err);
 	for (uint32_t i = 0; i < run->n_adapters && !st; i++) {
 		char *folder = i ? hn_path_join(result->adapter, run->adapters[i]->section)
 				 : hn_strdup(result->adapter);

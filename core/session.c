@@ -505,6 +505,12 @@ split_banner(struct hn_log *log, const struct hn_split *split, int64_t room)
 	if (r->lost_bytes)
 		hn_log_warn(log, "%s: %" PRId64 " bytes have no token and were left out",
 			split->name, r->lost_bytes);
+	if (r->endless)
+		hn_log_warn(log,
+			"%s: %" PRId64 " rows are learned without an end, because the tokenizer "
+			"names no end of sequence: answers will not stop; set eos_token in "
+			"tokenizer_config.json",
+			split->name, r->endless);
 	if (room > 0 && r->longest > room)
 		hn_log_warn(log,
 			"%s: the longest example has %" PRId64 " tokens, and the model was made "

@@ -2,9 +2,9 @@
  * export.c - `hone export run.ini --to DIR`: the result for other tools.
  */
 #include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "commands/command.h"
@@ -113,27 +113,53 @@ write_result(const struct hn_context *context, const struct hn_result *result, s
 	return st;
 }
 
-/* The run's own result is made by training, and eval and generate rely on it. */
+static bool
+is_same_place(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Whether `path` is one of the run's folders, be it there or not yet. */
+static bool
+is_own(const char *path, const char *output)
+{
+	static const char *const own[] = {"adapter", "model", "checkpoints"};
+	char *dir = hn_path_dir(path);
+	bool is = false;
+
+	for (size_t i = 0; i < sizeof own / sizeof own[0] && !is; i++) {
+		char *mine = hn_path_join(output, own[i]);
+
+		is = is_same_place(path, mine) ||
+			(hn_streq(hn_path_base(path), own[i]) && is_same_place(dir, output));
+		free(mine);
+	}
+	free(dir);
+	return is;
+}
+
+/* The run's own result is made by training, and eval and generate rely on it: what is exported
+ * there before would pass for it.  In the folder of checkpoints old ones are removed. */
 static enum hone_status
 check_place(const struct hn_context *context, const struct hn_run *run, bool *replaces,
 	struct hone_error *err)
 {
-	static const char *const own[] = {"", "adapter", "model", "checkpoints"};
-	char to[PATH_MAX], place[PATH_MAX];
-	bool is_own = false;
+	const char *to = context->args->to, *output = run->options.run.output;
+	char *path = hn_path_normal(to), *above;
+	bool is = is_same_place(path, output);
 
-	if (!realpath(context->args->to, to))
-		to[0] = '\0'; /* it is not there yet */
-	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
-		char *path = hn_path_join(run->options.run.output, own[i]);
-
-		is_own |= realpath(path, place) && hn_streq(to, place);
+	while (!is && !(is = is_own(path, output)) && path[1]) {
+		above = hn_path_dir(path);
 		free(path);
+		path = above;
 	}
-	if (is_own)
-		return hone_fail_at(err, HONE_EUSAGE, context->args->to, 0, 0,
+	free(path);
+	if (is)
+		return hone_fail_at(err, HONE_EUSAGE, to, 0, 0,
 			"this belongs to the run itself; --to another folder");
-	return hn_export_check_place(context->args->to, &run->model, replaces, err);
+	return hn_export_check_place(to, &run->model, replaces, err);
 }
 
 static enum hone_status
@@ -146,7 +172,7 @@ run_export(const struct hn_context *context, struct hone_error *err)
 	bool replaces = false;
 	enum hone_status st;
 
-	if (!context->args->to)
+	if (!context->args->to || !context->args->to[0])
 		return hone_fail(err, HONE_EUSAGE, "hone export needs --to DIR");
 	st = hn_result_open(&result, &run, &request, context->args->base, err);
 	if (!st)

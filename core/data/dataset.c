@@ -91,6 +91,7 @@ add_report(struct hn_dataset_report *sum, const struct hn_dataset_report *part)
 	sum->straddles += part->straddles;
 	sum->specials += part->specials;
 	sum->lost_bytes += part->lost_bytes;
+	sum->endless += part->endless;
 	sum->tokens += part->tokens;
 	sum->supervised_tokens += part->supervised_tokens;
 	if (part->longest > sum->longest)
@@ -208,14 +209,16 @@ check_report(const struct hn_dataset *data, const struct hn_dataset_request *req
 			"none of %" PRId64 " rows has a token to learn after cutting to max_length "
 			"= %" PRId64 "; the longest row has %" PRId64 " tokens",
 			r->rows, request->max_length, r->longest_row);
-	if (request->is_strict && (r->truncated || r->dropped || r->specials || r->lost_bytes))
+	if (request->is_strict &&
+		(r->truncated || r->dropped || r->specials || r->lost_bytes || r->endless))
 		return hone_fail_at(err, HONE_EDATA, data->file.path, 0, 0,
 			"[data] strict = yes: %" PRId64 " rows are cut to max_length = %" PRId64
 			" (%" PRId64 " of them in the answer), %" PRId64 " have nothing to learn, "
 			"%" PRId64 " spell special tokens, %" PRId64
-			" bytes have no token; of %" PRId64 " rows",
+			" bytes have no token, %" PRId64 " have no end of sequence; of %" PRId64
+			" rows",
 			r->truncated, request->max_length, r->truncated_answers, r->dropped,
-			r->specials, r->lost_bytes, r->rows);
+			r->specials, r->lost_bytes, r->endless, r->rows);
 	return HONE_OK;
 }
 

@@ -60,6 +60,7 @@ struct hn_dataset_report {
 	int64_t truncated, truncated_answers, dropped;
 	int64_t straddles, specials; /* tokens over a border; rows that spell special tokens */
 	int64_t lost_bytes;          /* that the vocabulary cannot spell */
+	int64_t endless;             /* rows whose end is no token: the tokenizer names none */
 	int64_t tokens, supervised_tokens;
 	int64_t longest;     /* example */
 	int64_t longest_row; /* before anything is cut */

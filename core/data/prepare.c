@@ -40,6 +40,7 @@ data_tokenise(struct hone_data *data, const struct hone_record *record, uint32_t
 	p->block->report.straddles += tokens.n_straddles;
 	p->block->report.specials += tokens.has_special;
 	p->block->report.lost_bytes += tokens.n_lost;
+	p->block->report.endless += tokens.is_endless;
 	if (tokens.n > p->block->report.longest_row)
 		p->block->report.longest_row = tokens.n;
 	out->n = (int32_t)tokens.n;

@@ -153,6 +153,7 @@ tokenise_plain(const struct hn_text_service *service, struct hn_text_scratch *sc
 	if (st)
 		return st;
 	append_eos(service, scratch);
+	out->is_endless = service->eos < 0;
 	(void)reserve_learned(scratch, !is_masked);
 	if (is_masked)
 		out->n_straddles = mark(scratch, border, scratch->text.len);

@@ -70,6 +70,7 @@ struct hn_tokenised {
 	const uint8_t *learned; /* 1 = is a target */
 	int64_t n_straddles;    /* tokens over a border, learned */
 	int64_t n_lost;         /* bytes that the vocabulary cannot spell */
+	bool is_endless;        /* no end of sequence, because the tokenizer names none */
 	bool has_special;       /* the data spell a special token, outside the template */
 };
 

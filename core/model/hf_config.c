@@ -11,7 +11,8 @@
  *     dtype                                   torch_dtype
  *     rope_scaling.type (older files)         rope_scaling.rope_type
  *
- * What is there under the neutral name is never overwritten.  Configurations that nest one
+ * What is there under the neutral name is never overwritten, but for rope_theta: see
+ * split_rope_parameters().  Configurations that nest one
  * part per modality (text_config) are read by path: "text_config.hidden_size".
  */
 #include "model/hf_config.h"
@@ -34,21 +35,32 @@ hn_model_config_close(struct hn_model_config *config)
 	memset(config, 0, sizeof *config);
 }
 
-/* rope_parameters {rope_theta, rope_type, ...} becomes rope_theta and rope_scaling, unless
- * those are there.  Per-layer-type parameters (an object of objects) stay as they are. */
+/* An object that says something; null and {} are as good as absent. */
+static json_t *
+filled(json_t *doc, const char *key)
+{
+	json_t *object = json_object_get(doc, key);
+
+	return json_object_size(object) ? object : NULL;
+}
+
+/* rope_parameters {rope_theta, rope_type, ...} becomes rope_theta and rope_scaling.  Where a
+ * file says a thing twice, transformers 5 decides: rope_scaling counts before rope_parameters,
+ * and the rope_theta within before the one beside it.  Per-layer-type parameters (an object of
+ * objects) stay as they are. */
 static void
 split_rope_parameters(json_t *doc)
 {
-	json_t *rope = json_object_get(doc, "rope_parameters");
+	json_t *scaling = filled(doc, "rope_scaling");
+	json_t *rope = scaling ? scaling : filled(doc, "rope_parameters");
 	json_t *theta = json_object_get(rope, "rope_theta");
 	const char *type = json_string_value(json_object_get(rope, "rope_type"));
-	json_t *scaling;
 
-	if (!json_is_object(rope))
-		return;
-	if (theta && !json_object_get(doc, "rope_theta"))
+	if (!type)
+		type = json_string_value(json_object_get(rope, "type"));
+	if (theta && !json_is_null(theta))
 		(void)json_object_set(doc, "rope_theta", theta);
-	if (!type || hn_streq(type, "default") || json_object_get(doc, "rope_scaling"))
+	if (scaling || !type || hn_streq(type, "default"))
 		return;
 	scaling = json_copy(rope);
 	(void)json_object_del(scaling, "rope_theta");

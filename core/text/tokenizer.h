@@ -62,7 +62,7 @@ struct hn_tokenizer_files {
 	struct hn_text tokenizer_json;
 	struct hn_text tokenizer_config; /* tokenizer_config.json: special tokens, chat template */
 	struct hn_text special_tokens_map;
-	struct hn_text generation_config; /* generation_config.json: where generation stops */
+	struct hn_text generation_config; /* generation_config.json, else config.json: ends */
 	struct hn_text chat_template;     /* chat_template.jinja; wins over tokenizer_config.json */
 };
 

@@ -4,7 +4,8 @@
  *     tokenizer_config.json    bos_token ... pad_token: text or {"content": text};
  *                              chat_template: text or [{"name", "template"}, ...]
  *     special_tokens_map.json  the same tokens, of older repositories; second choice
- *     generation_config.json   eos_token_id: number or list, where generation stops
+ *     generation_config.json   eos_token_id: number or list, where generation stops; in
+ *                              folders without it config.json says the same
  *     chat_template.jinja      wins over tokenizer_config.json
  */
 #include <stdlib.h>
@@ -242,6 +243,8 @@ hn_tokenizer_load(struct hn_tokenizer **out, const char *folder, struct hone_err
 			folder, "special_tokens_map.json", false, &files.special_tokens_map, err);
 	if (!st)
 		st = slurp(folder, "generation_config.json", false, &files.generation_config, err);
+	if (!st && !files.generation_config.len) /* older folders: transformers does the same */
+		st = slurp(folder, "config.json", false, &files.generation_config, err);
 	if (!st)
 		st = slurp(folder, "chat_template.jinja", false, &files.chat_template, err);
 	if (!st)

@@ -220,10 +220,10 @@ move_away(const char *path, char **renamed, struct hone_error *err)
 
 /* ---- state ---- */
 
-/* `files` (may be NULL) is what hn_result_list gave. */
+/* `files` is what hn_result_list gave; it and `with` are NULL of a run that is not finished. */
 static enum hone_status
 write_state(const struct hn_folder *folder, const char *state, int64_t step, const json_t *files,
-	struct hone_error *err)
+	const struct hn_made_with *with, struct hone_error *err)
 {
 	char *list = files ? json_dumps(files, JSON_SORT_KEYS) : NULL;
 	struct hn_str text = {0};
@@ -231,8 +231,12 @@ write_state(const struct hn_folder *folder, const char *state, int64_t step, con
 
 	hn_str_printf(&text,
 		"{\n  \"schema\": \"" STATE_SCHEMA "\",\n  \"state\": \"%s\",\n  \"step\": %" PRId64
-		"%s%s\n}\n",
+		"%s%s",
 		state, step, list ? ",\n  \"files\": " : "", list ? list : "");
+	if (with)
+		hn_str_printf(&text, ",\n  \"model\": \"%s\",\n  \"tokenizer\": \"%s\"",
+			with->model, with->tokenizer);
+	hn_str_puts(&text, "\n}\n");
 	st = hn_folder_write(folder, STATE_NAME, text.text, err);
 	hn_str_fini(&text);
 	free(list);
@@ -286,16 +290,30 @@ sweep(struct hn_folder *folder, struct hone_error *err)
 
 /* ---- opening ---- */
 
+/* What is appended to: a pipe would be waited for, and a link leads to a file that is not the
+ * run's (.lock and what is replaced do not follow one either). */
+static enum hone_status
+check_own_file(const char *path, struct hone_error *err)
+{
+	struct stat info;
+
+	if (!lstat(path, &info) && S_ISLNK(info.st_mode))
+		return hone_fail_at(err, HONE_EIO, path, 0, 0,
+			"is a link, and hone writes nothing behind it; remove it");
+	return hn_path_check_regular(path, HONE_EIO, err);
+}
+
 static enum hone_status
 open_metrics(struct hn_folder *folder, struct hone_error *err)
 {
 	char *path = hn_path_join(folder->path, METRICS_NAME);
-	enum hone_status st = HONE_OK;
+	enum hone_status st = check_own_file(path, err);
 
 	if (folder->metrics >= 0)
 		(void)close(folder->metrics);
-	folder->metrics = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-	if (folder->metrics < 0)
+	folder->metrics =
+		st ? -1 : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (!st && folder->metrics < 0)
 		st = hn_fail_errno(err, HONE_EIO, path, "cannot be opened", errno);
 	free(path);
 	return st;
@@ -305,13 +323,13 @@ static enum hone_status
 attach_log(struct hn_folder *folder, struct hn_log *log, struct hone_error *err)
 {
 	char *path = hn_path_join(folder->path, "log.txt");
-	enum hone_status st = HONE_OK;
+	enum hone_status st = check_own_file(path, err);
 
 	folder->log = log;
-	log->file = fopen(path, "ae");
-	if (!log->file)
+	log->file = st ? NULL : fopen(path, "ae");
+	if (!st && !log->file)
 		st = hn_fail_errno(err, HONE_EIO, path, "cannot be opened", errno);
-	else
+	if (!st)
 		hn_guard_log(fileno(log->file));
 	free(path);
 	return st;
@@ -354,7 +372,7 @@ hn_folder_open(struct hn_folder *folder, const char *output, bool fresh, struct 
 	if (!st)
 		st = examine(folder->path, &is_run, &finished_step, err);
 	if (!st && !is_run)
-		st = write_state(folder, "running", 0, NULL, err);
+		st = write_state(folder, "running", 0, NULL, NULL, err);
 	if (!st && finished_step >= 0) {
 		folder->state = HN_FOLDER_FINISHED;
 		folder->finished_step = finished_step;
@@ -415,13 +433,14 @@ hn_folder_write(
 }
 
 enum hone_status
-hn_folder_finish(struct hn_folder *folder, int64_t step, struct hone_error *err)
+hn_folder_finish(struct hn_folder *folder, int64_t step, const struct hn_made_with *with,
+	struct hone_error *err)
 {
 	json_t *files = NULL;
 	enum hone_status st = hn_result_list(folder->path, &files, err);
 
 	if (!st)
-		st = write_state(folder, "finished", step, files, err);
+		st = write_state(folder, "finished", step, files, with, err);
 	json_decref(files);
 	if (!st) {
 		folder->state = HN_FOLDER_FINISHED;

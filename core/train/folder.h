@@ -66,9 +66,18 @@ bool hn_folder_is_finished(const char *output);
  * of a model: what a person may want to edit is not. */
 enum hone_status hn_folder_check_result(const char *output, struct hone_error *err);
 
-/* Marks the run as finished after `step`, with the hashes of its result; the next opening says
- * so. */
-enum hone_status hn_folder_finish(struct hn_folder *folder, int64_t step, struct hone_error *err);
+/* What a result belongs to: identities of the base model and of the tokenizer, as in the facts
+ * of a checkpoint. */
+struct hn_made_with {
+	char model[33], tokenizer[33];
+};
+
+/* Marks the run as finished after `step`, with the hashes of its result and what it was made
+ * with; the next opening says so. */
+enum hone_status hn_folder_finish(struct hn_folder *folder, int64_t step,
+	const struct hn_made_with *with, struct hone_error *err);
+/* What the result of a finished run was made with; "" where that is not known. */
+void hn_folder_made_with(const char *output, struct hn_made_with *out);
 
 /* Appends one line (a JSON object without its newline) to metrics.jsonl with one write; a line
  * that fits only in part is taken back.  Not synced: a lost line is made again by the resumed

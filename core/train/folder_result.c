@@ -1,9 +1,10 @@
 /*
  * folder_result.c - whether a finished run's result is still what was written.
  *
- * state.json names the files with size and hash when the run ends.  Names from there are
- * compared with what lies in the folder and never used as paths.  A state without the list is
- * an older version's, and nothing is known of its result.
+ * state.json names the files with size and hash when the run ends, and the base model and
+ * the tokenizer that they were made with.  Names from there are compared with what lies in the
+ * folder and never used as paths.  A state without them is an older version's, and nothing is
+ * known of its result.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -106,6 +107,18 @@ hn_folder_is_finished(const char *output)
 
 	json_decref(json);
 	return is_finished;
+}
+
+void
+hn_folder_made_with(const char *output, struct hn_made_with *out)
+{
+	json_t *json = read_finished(output);
+	const char *model = json_string_value(json_object_get(json, "model"));
+	const char *tokenizer = json_string_value(json_object_get(json, "tokenizer"));
+
+	(void)snprintf(out->model, sizeof out->model, "%s", model ? model : "");
+	(void)snprintf(out->tokenizer, sizeof out->tokenizer, "%s", tokenizer ? tokenizer : "");
+	json_decref(json);
 }
 
 static const json_t *

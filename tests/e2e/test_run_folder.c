@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "base/file.h"
@@ -159,6 +160,70 @@ test_run_folder_result_is_made_again_and_kept_from_exports(void **state)
 	cli_close(&cli);
 }
 
+/* A result that is not one: what is exported of a stopped run into the place where its result
+ * will be was taken for it, without a word about its step; and checkpoints are pruned. */
+static void
+test_run_folder_takes_no_export_before_its_result_is_there(void **state)
+{
+	static const char *const places[] = {"out/adapter", "out/model", "out/checkpoints/mine",
+		"out/adapter/mine", "./out/../out/adapter/", "link/adapter", "out", ""};
+	struct hone_error err = {0};
+	struct cli cli;
+	char *link, *folder;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	train(&cli, NULL);
+	folder = hn_path_join(cli.folder, "out/adapter");
+	assert_int_equal(hn_dir_remove(folder, &err), HONE_OK);
+	free(folder);
+	cli_write(&cli, "out/state.json",
+		"{\"schema\": \"hone.run/1\", \"state\": \"running\", \"step\": 0}\n");
+	link = hn_path_join(cli.folder, "link");
+	assert_int_equal(symlink("out", link), 0);
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+		(void)cli_run(&cli, "export", "run.ini", "--to", places[i], NULL);
+		cli_expect(&cli, 2, "--to", NULL);
+	}
+	assert_false(cli_has(&cli, "out/adapter"));
+	assert_false(cli_has(&cli, "out/checkpoints/mine"));
+	(void)cli_run(&cli, "export", "run.ini", "--to", "out/mine", NULL);
+	cli_expect(&cli, 0, "this run is not finished", NULL);
+	free(link);
+	cli_close(&cli);
+}
+
+/* A pipe waited for a reader that never comes; behind a link another file got our lines. */
+static void
+test_run_folder_appends_to_its_own_files_only(void **state)
+{
+	static const char *const names[] = {"metrics.jsonl", "log.txt"};
+	struct cli cli;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		char *path, *text;
+
+		cli_open(&cli, NULL);
+		cli_write(&cli, "other", "mine\n");
+		(void)cli_run(&cli, "train", "run.ini", "--set", "train.max_steps=2", NULL);
+		path = hn_path_join(cli.folder, i ? "out/log.txt" : "out/metrics.jsonl");
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(mkfifo(path, 0600), 0);
+		(void)cli_run(&cli, "train", "run.ini", "--set", "train.max_steps=2", NULL);
+		cli_expect(&cli, 8, names[i], "is a pipe", NULL);
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(symlink("../other", path), 0);
+		(void)cli_run(&cli, "train", "run.ini", "--set", "train.max_steps=2", NULL);
+		cli_expect(&cli, 8, names[i], "is a link", "remove it", NULL);
+		text = cli_read(&cli, "other");
+		assert_string_equal(text, "mine\n");
+		free(text);
+		free(path);
+		cli_close(&cli);
+	}
+}
+
 static void
 test_run_folder_fresh_renames_the_old_one(void **state)
 {
@@ -297,6 +362,8 @@ main(void)
 		cmocka_unit_test(test_run_folder_metrics_have_the_names_of_the_field),
 		cmocka_unit_test(test_run_folder_same_command_again_says_finished),
 		cmocka_unit_test(test_run_folder_result_is_made_again_and_kept_from_exports),
+		cmocka_unit_test(test_run_folder_takes_no_export_before_its_result_is_there),
+		cmocka_unit_test(test_run_folder_appends_to_its_own_files_only),
 		cmocka_unit_test(test_run_folder_fresh_renames_the_old_one),
 		cmocka_unit_test(test_run_folder_json_documents_name_their_schema),
 		cmocka_unit_test(test_run_folder_kept_configuration_runs_again),

@@ -202,6 +202,74 @@ test_base_identity_changed_data_is_told_in_words(void **state)
 	place_close(&place);
 }
 
+/* Every command that uses the result, with further words. */
+static void
+assert_result_is_refused(const struct place *place, const char *words, const char *says)
+{
+	static const char *const commands[] = {
+		"eval", "--split validation", "generate", "--prompt a", "export", "--to out"};
+	struct hn_str text = {0};
+
+	for (size_t i = 0; i < 6; i += 2) {
+		hn_str_clear(&text);
+		hn_str_printf(&text, "%s %s", words, commands[i + 1]);
+		(void)place_run(place, commands[i], text.text, 3);
+		place_assert_says(place, says, "put it back", "--base", NULL);
+	}
+	hn_str_fini(&text);
+}
+
+/* Another base of the same shapes takes the adapter without a word, and what comes out is
+ * neither's; and the other way round a base that lies elsewhere is the same one. */
+static void
+test_base_identity_result_on_another_base_is_refused(void **state)
+{
+	struct place place;
+	char *path, *config, *at;
+
+	(void)state;
+	place_open(&place);
+	place_copy_model(&place, 0);
+	(void)place_run(&place, "train", PLACE_OWN_MODEL "--set train.max_steps=2", 0);
+	(void)place_run(&place, "eval", "--split validation", 0);
+	config = place_read(&place, "model/config.json");
+	at = strstr(config, "1e-05");
+	assert_non_null(at);
+	at[4] = '6';
+	place_write(&place, "model/config.json", config);
+	assert_result_is_refused(&place, PLACE_OWN_MODEL, "this is another base model than that");
+	path = place_path(&place, "out");
+	assert_int_not_equal(access(path, F_OK), 0);
+	(void)place_run(&place, "eval", PLACE_OWN_MODEL "--split validation --base", 0);
+	free(config);
+	free(path);
+	place_close(&place);
+}
+
+/* The ids of two tokens change places: every text is other tokens than the adapter learned. */
+static void
+test_base_identity_result_with_another_tokenizer_is_refused(void **state)
+{
+	struct place place;
+	char *text, *a, *b;
+
+	(void)state;
+	place_open(&place);
+	place_copy_model(&place, 0);
+	(void)place_run(&place, "train", PLACE_OWN_MODEL "--set train.max_steps=2", 0);
+	text = place_read(&place, "model/tokenizer.json");
+	a = strstr(text, "\"3\":");
+	b = strstr(text, "\"4\":");
+	assert_non_null(a);
+	assert_non_null(b);
+	a[1] = '4';
+	b[1] = '3';
+	place_write(&place, "model/tokenizer.json", text);
+	assert_result_is_refused(&place, PLACE_OWN_MODEL, "the tokenizer is another one than that");
+	free(text);
+	place_close(&place);
+}
+
 int
 main(void)
 {
@@ -212,6 +280,8 @@ main(void)
 		cmocka_unit_test(test_base_identity_written_to_while_in_use_is_5),
 		cmocka_unit_test(test_base_identity_replaced_model_is_told),
 		cmocka_unit_test(test_base_identity_changed_data_is_told_in_words),
+		cmocka_unit_test(test_base_identity_result_on_another_base_is_refused),
+		cmocka_unit_test(test_base_identity_result_with_another_tokenizer_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("base_identity", tests, NULL, NULL);

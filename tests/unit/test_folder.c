@@ -72,6 +72,8 @@ static void
 test_folder_states_follow_the_run(void **state)
 {
 	char *base = test_folder_make(), *path = hn_path_join(base, "a/b/out/");
+	const struct hn_made_with with = {"0123", "4567"};
+	struct hn_made_with was;
 	struct hone_error err = {0};
 	struct hn_folder folder;
 	struct hn_log log;
@@ -97,12 +99,15 @@ test_folder_states_follow_the_run(void **state)
 
 	open_ok(&folder, &log, path, false);
 	assert_int_equal(folder.state, HN_FOLDER_RESUMABLE);
-	assert_int_equal(hn_folder_finish(&folder, 10, &err), HONE_OK);
+	assert_int_equal(hn_folder_finish(&folder, 10, &with, &err), HONE_OK);
 	hn_folder_close(&folder);
 	open_ok(&folder, &log, path, false);
 	assert_int_equal(folder.state, HN_FOLDER_FINISHED);
 	assert_int_equal(folder.finished_step, 10);
 	hn_folder_close(&folder);
+	hn_folder_made_with(path, &was);
+	assert_string_equal(was.model, "0123");
+	assert_string_equal(was.tokenizer, "4567");
 	free(step);
 	free(path);
 	test_folder_remove(base);

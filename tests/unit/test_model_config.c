@@ -96,6 +96,24 @@ test_config_rope_is_found_in_every_spelling(void **state)
 	check_rope(
 		"{\"rope_theta\": 5, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}}",
 		5, "yarn", 4);
+	/* Said twice: etc/golden/rope_spellings.py prints what transformers makes of these. */
+	check_rope("{\"rope_theta\": 5, \"rope_parameters\": {\"rope_theta\": 7, \"rope_type\": "
+		   "\"default\"}}",
+		7, NULL, 0);
+	check_rope("{\"rope_theta\": null, \"rope_parameters\": {\"rope_theta\": 7}}", 7, NULL, 0);
+	check_rope("{\"rope_scaling\": null, \"rope_parameters\": {\"rope_theta\": 7, "
+		   "\"rope_type\": \"linear\", \"factor\": 4}}",
+		7, "linear", 4);
+	check_rope("{\"rope_theta\": 5, \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": "
+		   "2}, \"rope_parameters\": {\"rope_theta\": 7, \"rope_type\": \"linear\", "
+		   "\"factor\": 4}}",
+		5, "linear", 2);
+	check_rope("{\"rope_theta\": 5, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2, "
+		   "\"rope_theta\": 7}}",
+		7, "linear", 2);
+	check_rope("{\"rope_parameters\": {\"rope_theta\": 7, \"type\": \"linear\", \"factor\": "
+		   "4}}",
+		7, "linear", 4);
 	check_rope("{\"rope_parameters\": {\"rope_theta\": 7, \"rope_type\": \"default\"}}", 7,
 		NULL, 0);
 	check_rope("{\"rope_parameters\": {\"rope_theta\": 7, \"rope_type\": \"llama3\","

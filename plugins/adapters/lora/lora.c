@@ -75,6 +75,28 @@ applies(const struct lora *lora, const struct hone_site *site)
 		hone_site_set_has(lora->target_modules, site);
 }
 
+/* The numbers of the two patterns, which are read as doubles. */
+static enum hone_status
+check_patterns(const struct lora *lora, const struct hone_site *site, struct hone_error *err)
+{
+	const double r = hone_site_map_get(lora->rank_pattern, site, (double)lora->r);
+	const double alpha = hone_site_map_get(lora->alpha_pattern, site, lora->lora_alpha);
+
+	if (r != floor(r))
+		return hone_fail(err, HONE_ECONFIG, "rank_pattern gives %s %g; a rank is whole",
+			site->name, r);
+	if (r < 1 || r > (double)site->in_features || r > (double)site->out_features)
+		return hone_fail(err, HONE_ECONFIG,
+			"r = %.15g does not fit %s, which is [%lld, %lld]", r, site->name,
+			(long long)site->out_features, (long long)site->in_features);
+	if (alpha <= 0)
+		return hone_fail(err, HONE_ECONFIG,
+			"alpha_pattern gives %s %g, with which it learns nothing or the "
+			"opposite; must be above 0",
+			site->name, alpha);
+	return HONE_OK;
+}
+
 /* Declares A and B for a linear site among the targets. */
 static enum hone_status
 lora_declare(const void *self, const struct hone_site *site, struct hone_params *params,
@@ -82,6 +104,7 @@ lora_declare(const void *self, const struct hone_site *site, struct hone_params 
 {
 	const struct lora *lora = self;
 	struct hone_param_spec ab[2];
+	enum hone_status st;
 	int64_t R, I, O;
 
 	if (site && !applies(lora, site) && hone_site_set_has(lora->target_modules, site))
@@ -89,13 +112,12 @@ lora_declare(const void *self, const struct hone_site *site, struct hone_params 
 			"target_modules names %s, which is no linear layer", site->name);
 	if (!applies(lora, site))
 		return HONE_OK;
+	st = check_patterns(lora, site, err);
+	if (st)
+		return st;
 	R = rank_at(lora, site);
 	I = site->in_features;
 	O = site->out_features;
-	if (R < 1 || R > I || R > O)
-		return hone_fail(err, HONE_ECONFIG,
-			"r = %lld does not fit %s, which is [%lld, %lld]", (long long)R, site->name,
-			(long long)O, (long long)I);
 	ab[0] = hone_param_spec_make("lora_A", R, I);
 	ab[0].export_name = "base_model.model.%s.lora_A.weight";
 	ab[0].axis[1] = HONE_AXIS_SITE_IN;
