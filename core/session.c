@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "session.h"
+#include "train/memory.h"
 
 /* Rows of a micro-batch: matrix products are as fast as they get from some hundred rows on,
  * and memory grows with every one more.  Fixed, because it is part of the resolved run. */
@@ -177,27 +178,17 @@ add_eval_program(struct hn_session *s, struct hone_error *err)
 	return hn_engine_add(&s->engine, &s->evaluate, "eval", &graph, s->chunk_rows, err);
 }
 
-/* Planned peak: what this process holds already, and what will be allocated. */
-static uint64_t
-planned_peak(const struct hn_session *s)
-{
-	uint64_t bytes[HN_MEMORY_KINDS], peak = (uint64_t)(hn_memory_now_mb() * 1e6);
-
-	hn_engine_bytes(&s->engine, bytes);
-	for (int kind = 0; kind < HN_MEMORY_KINDS; kind++)
-		peak += bytes[kind];
-	return peak;
-}
-
 static enum hone_status
 keep_limit(struct hn_session *s, struct hone_error *err)
 {
 	const uint64_t limit = (uint64_t)s->run->options.train.memory_limit;
-	const uint64_t peak = limit ? planned_peak(s) : 0;
+	struct hn_memory_plan plan = {.peak = 0};
 	struct hn_session_want want = s->want;
 	struct hn_run *run = s->run;
 
-	if (peak <= limit)
+	if (limit)
+		hn_memory_plan_make(&s->engine, &plan);
+	if (plan.peak <= limit)
 		return HONE_OK;
 	if (want.trains && !want.recomputes) {
 		want.recomputes = true;
@@ -207,7 +198,7 @@ keep_limit(struct hn_session *s, struct hone_error *err)
 	return hone_fail(err, HONE_ENOMEM,
 		"the plan needs %.1f MB, and [train] memory_limit is %.1f MB; lower "
 		"micro_batch_tokens (now %" PRId64 ") or [data] max_length",
-		(double)peak / 1e6, (double)limit / 1e6, s->micro_batch_tokens);
+		(double)plan.peak / 1e6, (double)limit / 1e6, s->micro_batch_tokens);
 }
 
 enum hone_status

@@ -13,11 +13,10 @@
 #include "commands/command.h"
 #include "data/preview.h"
 #include "session.h"
-
-#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+#include "train/memory.h"
 
 struct plan {
-	uint64_t bytes[HN_MEMORY_KINDS], program;
+	struct hn_memory_plan memory;
 	int64_t tokens, supervised; /* of the whole run */
 	double flops_per_token, seconds;
 	int64_t trainable, all;
@@ -113,15 +112,6 @@ measure_rate(const struct hn_run *run)
 
 /* ---- counting ---- */
 
-/* Large buffers consist of huge pages where the system has them. */
-static uint64_t
-as_allocated(uint64_t bytes)
-{
-	return bytes < HUGE_PAGE_BYTES
-		? bytes
-		: (bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
-}
-
 static void
 count(const struct hn_session *s, struct plan *plan)
 {
@@ -131,11 +121,7 @@ count(const struct hn_session *s, struct plan *plan)
 	const double share = r->tokens ? (double)r->supervised_tokens / (double)r->tokens : 0.0;
 	const double rate = measure_rate(run);
 
-	plan->program = (uint64_t)(hn_memory_now_mb() * 1e6);
-	hn_engine_bytes(&s->engine, plan->bytes);
-	for (int kind = HN_MEMORY_ARENA; kind < HN_MEMORY_KINDS; kind++)
-		if (kind != HN_MEMORY_WEIGHTS)
-			plan->bytes[kind] = as_allocated(plan->bytes[kind]);
+	hn_memory_plan_make(&s->engine, &plan->memory);
 	plan->tokens = (int64_t)(epochs * (double)r->tokens);
 	plan->supervised = (int64_t)(epochs * (double)r->supervised_tokens);
 	plan->flops_per_token = flops_per_token(
@@ -157,44 +143,44 @@ struct kind {
 
 enum { N_KINDS = 9 };
 
-static uint64_t
+static void
 kinds_of(const struct plan *plan, struct kind out[N_KINDS])
 {
 	const struct kind kinds[N_KINDS] = {
 		{"weights", "the model's weights, mapped from the file",
-			plan->bytes[HN_MEMORY_WEIGHTS]},
-		{"converted", "weights converted for [model] storage", plan->bytes[HN_MEMORY_KEPT]},
-		{"parameters", "trained parameters", plan->bytes[HN_MEMORY_PARAMS]},
-		{"gradients", "their gradients", plan->bytes[HN_MEMORY_GRADS]},
+			plan->memory.bytes[HN_MEMORY_WEIGHTS]},
+		{"converted", "weights converted for [model] storage",
+			plan->memory.bytes[HN_MEMORY_KEPT]},
+		{"parameters", "trained parameters", plan->memory.bytes[HN_MEMORY_PARAMS]},
+		{"gradients", "their gradients", plan->memory.bytes[HN_MEMORY_GRADS]},
 		{"optimizer", "the optimizer's moments",
-			plan->bytes[HN_MEMORY_MOMENT1] + plan->bytes[HN_MEMORY_MOMENT2]},
+			plan->memory.bytes[HN_MEMORY_MOMENT1] +
+				plan->memory.bytes[HN_MEMORY_MOMENT2]},
 		{"activations", "activations of one micro-batch, at their peak",
-			plan->bytes[HN_MEMORY_ARENA]},
-		{"columns", "the micro-batch itself, constants", plan->bytes[HN_MEMORY_COLUMNS]},
-		{"states", "states across steps", plan->bytes[HN_MEMORY_STATES]},
-		{"program", "program, plugins, tokenizer, prepared data, loading", plan->program},
+			plan->memory.bytes[HN_MEMORY_ARENA]},
+		{"columns", "the micro-batch itself, constants",
+			plan->memory.bytes[HN_MEMORY_COLUMNS]},
+		{"states", "states across steps", plan->memory.bytes[HN_MEMORY_STATES]},
+		{"program", "program, plugins, tokenizer, prepared data, loading",
+			plan->memory.program},
 	};
-	uint64_t peak = 0;
 
 	memcpy(out, kinds, sizeof kinds);
-	for (int i = 0; i < N_KINDS; i++)
-		peak += kinds[i].bytes;
-	return peak;
 }
 
 static void
 put_json(const struct hn_session *s, const struct plan *plan, struct hn_str *out)
 {
 	struct kind kinds[N_KINDS];
-	const uint64_t peak = kinds_of(plan, kinds);
 
+	kinds_of(plan, kinds);
 	hn_str_puts(out, "{\"schema\": \"hone.plan/1\", \"memory\": {");
 	for (int i = 0; i < N_KINDS; i++)
 		hn_str_printf(out, "\"%s\": %" PRIu64 ", ", kinds[i].key, kinds[i].bytes);
 	hn_str_printf(out,
 		"\"peak\": %" PRIu64 "}, \"steps\": %" PRId64 ", \"tokens\": %" PRId64
 		", \"supervised_share\": ",
-		peak, s->n_steps, plan->tokens);
+		plan->memory.peak, s->n_steps, plan->tokens);
 	hn_str_put_f64(out, plan->tokens ? (double)plan->supervised / (double)plan->tokens : 0.0);
 	hn_str_puts(out, ", \"flops_per_token\": ");
 	hn_str_put_f64(out, plan->flops_per_token);
@@ -209,11 +195,11 @@ static void
 put_text(const struct hn_session *s, const struct plan *plan, struct hn_str *out)
 {
 	struct kind kinds[N_KINDS];
-	const uint64_t peak = kinds_of(plan, kinds);
 
+	kinds_of(plan, kinds);
 	for (int i = 0; i < N_KINDS; i++)
 		hn_str_printf(out, "%10.1f MB  %s\n", (double)kinds[i].bytes / 1e6, kinds[i].text);
-	hn_str_printf(out, "%10.1f MB  peak\n\n", (double)peak / 1e6);
+	hn_str_printf(out, "%10.1f MB  peak\n\n", (double)plan->memory.peak / 1e6);
 	hn_str_printf(out,
 		"%" PRId64 " steps, %" PRId64 " tokens, %.1f %% of them learned\n"
 		"%" PRId64 " of %" PRId64 " parameters train (%.2f %%)\n"

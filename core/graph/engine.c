@@ -168,6 +168,66 @@ hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS])
 	free(is_read);
 }
 
+/* Reading a page of a mapped file maps those around it that are in memory, in windows of this
+ * many bytes at addresses that are multiples of it. */
+#define FAULT_AROUND UINT64_C(65536)
+
+/* Marks the windows of a map that a tensor lies in. */
+static void
+mark_windows(const struct hn_map *map, const struct hn_tensor_info *tensor, bool *is_held)
+{
+	const uint64_t base = (uint64_t)(uintptr_t)map->bytes / FAULT_AROUND;
+	const uint64_t from = (uint64_t)(uintptr_t)tensor->bytes;
+
+	for (uint64_t w = from / FAULT_AROUND;
+		tensor->n_bytes && w <= (from + tensor->n_bytes - 1) / FAULT_AROUND; w++)
+		is_held[w - base] = true;
+}
+
+/* Bytes of the marked windows that are of the map: its first and last may reach beyond it. */
+static uint64_t
+held_bytes(const struct hn_map *map, const bool *is_held, uint64_t n)
+{
+	const uint64_t begin = (uint64_t)(uintptr_t)map->bytes, end = begin + map->size;
+	uint64_t sum = 0;
+
+	for (uint64_t w = 0; w < n; w++) {
+		const uint64_t from = (begin / FAULT_AROUND + w) * FAULT_AROUND;
+		const uint64_t to = from + FAULT_AROUND;
+
+		if (is_held[w])
+			sum += (to < end ? to : end) - (from > begin ? from : begin);
+	}
+	return sum;
+}
+
+uint64_t
+hn_engine_mapped_bytes(const struct hn_engine *engine)
+{
+	const struct hn_tensor_file *file = &engine->model->checkpoint.tensors;
+	bool *is_read = hn_alloc(engine->model->n_weights + 1u);
+	uint64_t sum = 0;
+
+	memset(is_read, 0, engine->model->n_weights + 1u);
+	mark_weights(engine, is_read);
+	for (uint32_t m = 0; m < file->n_maps; m++) {
+		const uint64_t n = file->maps[m].size / FAULT_AROUND + 2;
+		bool *is_held = hn_alloc(n);
+
+		memset(is_held, 0, n);
+		for (uint32_t i = 0; i < engine->model->n_weights; i++) {
+			const struct hn_tensor_info *tensor = engine->model->weights[i].tensor;
+
+			if (is_read[i] && tensor && tensor->map_idx == m && !kept_form(engine, i))
+				mark_windows(&file->maps[m], tensor, is_held);
+		}
+		sum += held_bytes(&file->maps[m], is_held, n);
+		free(is_held);
+	}
+	free(is_read);
+	return sum;
+}
+
 /* Lends a stored weight to the device, or copies it where it cannot be lent. */
 static enum hone_status
 place_weight(struct hn_engine *engine, uint32_t i, struct hone_error *err)

@@ -61,6 +61,10 @@ enum hone_status hn_engine_add(struct hn_engine *engine, struct hn_program *prog
 /* Bytes by kind for what was added so far (weights: mapped file bytes that programs read). */
 void hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS]);
 
+/* What of the mapped file the programs will hold in memory: their weights, and what the kernel
+ * maps around them (64 KiB at a time). */
+uint64_t hn_engine_mapped_bytes(const struct hn_engine *engine);
+
 enum hone_status hn_engine_allocate(struct hn_engine *engine, struct hone_error *err);
 
 /* Gives back what only training needs: activations, gradients, moments.  Parameters and weights
