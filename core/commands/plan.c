@@ -141,7 +141,7 @@ struct kind {
 	uint64_t bytes;
 };
 
-enum { N_KINDS = 9 };
+enum { N_KINDS = 10 };
 
 static void
 kinds_of(const struct plan *plan, struct kind out[N_KINDS])
@@ -149,6 +149,7 @@ kinds_of(const struct plan *plan, struct kind out[N_KINDS])
 	const struct kind kinds[N_KINDS] = {
 		{"weights", "the model's weights, mapped from the file",
 			plan->memory.bytes[HN_MEMORY_WEIGHTS]},
+		{"around", "what is mapped around them", plan->memory.around},
 		{"converted", "weights converted for [model] storage",
 			plan->memory.bytes[HN_MEMORY_KEPT]},
 		{"parameters", "trained parameters", plan->memory.bytes[HN_MEMORY_PARAMS]},

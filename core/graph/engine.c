@@ -57,6 +57,8 @@ hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
 	engine->compute = compute;
 	engine->stat = compute == HONE_DTYPE_F64 ? HONE_DTYPE_F64 : HONE_DTYPE_F32;
 	describe_weights(engine);
+	engine->is_raw = hn_alloc(HN_MEMORY_KINDS * sizeof *engine->is_raw);
+	memset(engine->is_raw, 0, HN_MEMORY_KINDS * sizeof *engine->is_raw);
 	engine->param_refs = hn_alloc((params->n + 1u) * sizeof *engine->param_refs);
 	for (uint32_t i = 0; i < params->n; i++)
 		engine->param_refs[i].offset =
@@ -95,6 +97,7 @@ hn_engine_fini(struct hn_engine *engine)
 	free(engine->copied);
 	free(engine->part_offset);
 	free(engine->param_refs);
+	free(engine->is_raw);
 	memset(engine, 0, sizeof *engine);
 }
 
@@ -316,6 +319,13 @@ is_weights(int kind)
 	return kind == HN_MEMORY_WEIGHTS || kind == HN_MEMORY_KEPT;
 }
 
+/* What the first forward pass does not read. */
+static bool
+is_late(int kind)
+{
+	return kind == HN_MEMORY_GRADS || kind == HN_MEMORY_MOMENT1 || kind == HN_MEMORY_MOMENT2;
+}
+
 /* Memory of a kind that nobody uses is 64 bytes, so that every operand has a buffer.
  * What is read before it is written starts at 0; the arena never is. */
 enum hone_status
@@ -333,7 +343,8 @@ hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
 			engine->bytes[kind] = 64;
 		st = device->vt->buffer_create(
 			device->device, engine->bytes[kind], &engine->buffers[kind], err);
-		if (!st && kind >= HN_MEMORY_STATES)
+		engine->is_raw[kind] = engine->clears_late && is_late(kind);
+		if (!st && kind >= HN_MEMORY_STATES && !engine->is_raw[kind])
 			st = hn_engine_clear(engine, kind, err);
 	}
 	if (!st && engine->bytes[HN_MEMORY_KEPT])
@@ -375,6 +386,10 @@ hn_engine_get(const struct hn_engine *engine, int32_t kind, const struct hn_para
 	enum hone_status st;
 	double *wide;
 
+	if (engine->is_raw[kind]) {
+		memset(out, 0, n * sizeof *out);
+		return HONE_OK;
+	}
 	if (engine->stat == HONE_DTYPE_F32)
 		return device->vt->download(device->device, engine->buffers[kind],
 			param->offset * sizeof *out, out, n * sizeof *out, err);
@@ -394,9 +409,11 @@ hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_para
 {
 	const struct hn_device *device = engine->devices;
 	const uint64_t n = (uint64_t)param->n_elems;
-	enum hone_status st;
+	enum hone_status st = hn_engine_settle(engine, kind, err);
 	double *wide;
 
+	if (st)
+		return st;
 	if (engine->stat == HONE_DTYPE_F32)
 		return device->vt->upload(device->device, engine->buffers[kind],
 			param->offset * sizeof *values, values, n * sizeof *values, err);
@@ -407,6 +424,12 @@ hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_para
 		wide, n * sizeof *wide, err);
 	free(wide);
 	return st;
+}
+
+enum hone_status
+hn_engine_settle(const struct hn_engine *engine, int32_t kind, struct hone_error *err)
+{
+	return engine->is_raw[kind] ? hn_engine_clear(engine, kind, err) : HONE_OK;
 }
 
 /* Zeros go through upload, because a device need not be able to fill memory. */
@@ -423,5 +446,6 @@ hn_engine_clear(const struct hn_engine *engine, int32_t kind, struct hone_error 
 		st = device->vt->upload(device->device, engine->buffers[kind], at, zeros,
 			left < sizeof zeros ? left : sizeof zeros, err);
 	}
+	engine->is_raw[kind] = engine->is_raw[kind] && st;
 	return st;
 }

@@ -21,12 +21,17 @@ as_allocated(uint64_t bytes)
 void
 hn_memory_plan_make(const struct hn_engine *engine, struct hn_memory_plan *out)
 {
+	const uint64_t mapped = hn_engine_mapped_bytes(engine);
+
 	hn_engine_bytes(engine, out->bytes);
 	for (int kind = HN_MEMORY_ARENA; kind < HN_MEMORY_KINDS; kind++)
 		if (kind != HN_MEMORY_WEIGHTS)
 			out->bytes[kind] = as_allocated(out->bytes[kind]);
-	out->bytes[HN_MEMORY_WEIGHTS] = hn_engine_mapped_bytes(engine);
-	out->peak = out->program = (uint64_t)(hn_memory_now_mb() * 1e6);
+	out->around = mapped > out->bytes[HN_MEMORY_WEIGHTS]
+		? mapped - out->bytes[HN_MEMORY_WEIGHTS]
+		: 0; /* weights that are not of a mapped file */
+	out->program = (uint64_t)(hn_memory_now_mb() * 1e6);
+	out->peak = out->program + out->around;
 	for (int kind = HN_MEMORY_ARENA; kind < HN_MEMORY_KINDS; kind++)
 		out->peak += out->bytes[kind];
 }

@@ -14,6 +14,7 @@
 
 struct hn_memory_plan {
 	uint64_t bytes[HN_MEMORY_KINDS];
+	uint64_t around;  /* of the mapped file, beside the weights that are read */
 	uint64_t program; /* resident now: code, plugins, tokenizer, prepared data, graphs */
 	uint64_t peak;    /* the sum of all */
 };

@@ -13,6 +13,8 @@
  * (products of frozen weights forward and for the inputs' gradients, of trained ones also for
  * their own, attention with half its scores).
  *
+ * The first of several steps touches fresh memory and is not counted.
+ *
  * The multiply-add peak of the same threads is measured before the first step and after each.
  * "share" is of the best step at the highest peak seen, so it is a lower bound; "share_median"
  * is the median over the steps of the share at the mean of the peaks before and after it,
@@ -261,18 +263,20 @@ static struct outcome
 evaluate(struct bench *b)
 {
 	const struct options *o = &b->o;
+	const int64_t first = o->steps > 1, n = o->steps - first;
 	struct outcome out = {.flops = flops_per_token(&b->run, o) * (double)o->rows,
 		.peak_mb = hn_memory_peak_mb()};
 	double shares[STEPS_MAX];
 
 	for (int64_t i = 0; i <= o->steps; i++)
 		out.peak = b->peaks[i] > out.peak ? b->peaks[i] : out.peak;
-	for (int64_t i = 0; i < o->steps; i++)
-		shares[i] = out.flops / b->times[i] / (0.5 * (b->peaks[i] + b->peaks[i + 1]));
-	out.median = median(b->times, o->steps);
-	out.best = b->times[0];
+	for (int64_t i = first; i < o->steps; i++)
+		shares[i - first] =
+			out.flops / b->times[i] / (0.5 * (b->peaks[i] + b->peaks[i + 1]));
+	out.median = median(b->times + first, n);
+	out.best = b->times[first];
 	out.share = out.flops / out.best / out.peak;
-	out.share_median = median(shares, o->steps);
+	out.share_median = median(shares, n);
 	return out;
 }
 
