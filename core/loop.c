@@ -21,7 +21,6 @@
 #include "train/export.h"
 #include "train/identity.h"
 #include "train/interrupt.h"
-#include "train/memory.h"
 
 enum { N_FACTS = HN_IDENTITY_FACTS + 8, SIZE_TEXT = 96 };
 

@@ -7,12 +7,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "footprint.h"
 #include "session.h"
-#include "train/memory.h"
 
-/* Rows of a micro-batch: matrix products are as fast as they get from some hundred rows on,
- * and memory grows with every one more.  Fixed, because it is part of the resolved run. */
-enum { MICRO_ROWS = 512, CHUNK_ROWS = 256 };
+/* Rows of a micro-batch: products gain little beyond a few hundred rows, and memory grows with
+ * every one more.  So a run takes 256, or 512 where what they need is small beside what the
+ * model needs anyway; fewer where a limit asks for it.  Nothing here depends on the machine:
+ * where a step is cut decides how its sums round. */
+enum { MICRO_ROWS = 256, MICRO_ROWS_LARGE = 512, MICRO_ROWS_LEAST = 32, CHUNK_ROWS = 256 };
 
 double
 hn_now_s(void)
@@ -110,16 +112,6 @@ open_data(struct hn_session *s, struct hone_error *err)
 
 /* ---- programs ---- */
 
-/* Rows that a micro-batch may have: what the INI says, or a fixed number that holds the
- * longest example. */
-static int64_t
-micro_rows(const struct hn_session *s)
-{
-	const int64_t asked = s->run->options.train.micro_batch_tokens;
-
-	return asked ? asked : MICRO_ROWS;
-}
-
 static enum hone_status
 open_window(struct hn_session *s, struct hn_split *split, struct hone_error *err)
 {
@@ -178,33 +170,87 @@ add_eval_program(struct hn_session *s, struct hone_error *err)
 	return hn_engine_add(&s->engine, &s->evaluate, "eval", &graph, s->chunk_rows, err);
 }
 
+static void
+close_window(struct hn_split *split)
+{
+	if (split->has_window)
+		hn_window_fini(&split->window);
+	split->has_window = false;
+}
+
+static void
+drop_programs(struct hn_session *s)
+{
+	close_window(&s->train);
+	close_window(&s->eval);
+	hn_engine_fini(&s->engine);
+}
+
+/* Plans the programs for micro-batches of so many rows, or of the longest example where that
+ * is longer; instead of those planned before. */
+static enum hone_status
+add_programs(struct hn_session *s, int64_t rows, struct hone_error *err)
+{
+	struct hn_run *run = s->run;
+	enum hone_status st = HONE_OK;
+
+	drop_programs(s);
+	hn_engine_init(
+		&s->engine, &run->model, &run->params, run->devices, run->n_devices, run->compute);
+	s->micro_batch_tokens = rows;
+	if (s->want.trains)
+		st = add_train_programs(s, err);
+	if (!st && s->eval.is_open)
+		st = add_eval_program(s, err);
+	return st;
+}
+
+/* Whether twice the rows cost little: their activations beside all that does not grow. */
+static bool
+has_room(const struct hn_session *s)
+{
+	uint64_t bytes[HN_MEMORY_KINDS], all = 0;
+
+	hn_engine_bytes(&s->engine, bytes);
+	for (int kind = 0; kind < HN_MEMORY_KINDS; kind++)
+		all += bytes[kind];
+	return 5 * bytes[HN_MEMORY_ARENA] <= all;
+}
+
+/* Plans again until the limit holds: fewer rows, then all of them with layers computed again,
+ * then fewer.  Rows that the INI asks for stay. */
 static enum hone_status
 keep_limit(struct hn_session *s, struct hone_error *err)
 {
 	const uint64_t limit = (uint64_t)s->run->options.train.memory_limit;
-	struct hn_memory_plan plan = {.peak = 0};
-	struct hn_session_want want = s->want;
-	struct hn_run *run = s->run;
+	const int64_t asked = s->run->options.train.micro_batch_tokens;
+	const int64_t first = s->micro_batch_tokens, least = asked ? asked : MICRO_ROWS_LEAST;
+	int64_t rows = first;
+	enum hone_status st = HONE_OK;
 
-	if (limit)
-		hn_memory_plan_make(&s->engine, &plan);
-	if (plan.peak <= limit)
-		return HONE_OK;
-	if (want.trains && !want.recomputes) {
-		want.recomputes = true;
-		hn_session_close(s);
-		return hn_session_open(s, run, &want, err);
+	while (!st && limit && hn_footprint_of(&s->engine).peak > limit) {
+		if (rows / 2 >= least) {
+			rows /= 2;
+		} else if (s->want.trains && !s->want.recomputes) {
+			s->want.recomputes = true;
+			rows = first;
+		} else {
+			return hone_fail(err, HONE_ENOMEM,
+				"the plan needs %.1f MB, and [train] memory_limit is %.1f MB; "
+				"lower %s[data] max_length",
+				(double)hn_footprint_of(&s->engine).peak / 1e6, (double)limit / 1e6,
+				asked ? "[train] micro_batch_tokens or " : "");
+		}
+		st = add_programs(s, rows, err);
 	}
-	return hone_fail(err, HONE_ENOMEM,
-		"the plan needs %.1f MB, and [train] memory_limit is %.1f MB; lower "
-		"micro_batch_tokens (now %" PRId64 ") or [data] max_length",
-		(double)plan.peak / 1e6, (double)limit / 1e6, s->micro_batch_tokens);
+	return st;
 }
 
 enum hone_status
 hn_session_open(struct hn_session *session, struct hn_run *run, const struct hn_session_want *want,
 	struct hone_error *err)
 {
+	const int64_t asked = run->options.train.micro_batch_tokens;
 	enum hone_status st;
 
 	memset(session, 0, sizeof *session);
@@ -212,16 +258,11 @@ hn_session_open(struct hn_session *session, struct hn_run *run, const struct hn_
 	session->want = *want;
 	session->start_s = hn_now_s();
 	session->chunk_rows = CHUNK_ROWS;
-	hn_engine_init(&session->engine, &run->model, &run->params, run->devices, run->n_devices,
-		run->compute);
 	st = open_data(session, err);
-	if (st)
-		return st;
-	session->micro_batch_tokens = micro_rows(session);
-	if (session->want.trains)
-		st = add_train_programs(session, err);
-	if (!st && session->eval.is_open)
-		st = add_eval_program(session, err);
+	if (!st)
+		st = add_programs(session, asked ? asked : MICRO_ROWS, err);
+	if (!st && !asked && has_room(session))
+		st = add_programs(session, MICRO_ROWS_LARGE, err);
 	return st ? st : keep_limit(session, err);
 }
 
@@ -246,8 +287,7 @@ close_split(struct hn_split *split)
 	if (!split->is_open)
 		return;
 	hn_binding_fini(&split->binding);
-	if (split->has_window)
-		hn_window_fini(&split->window);
+	close_window(split);
 	hn_dataset_close(&split->data);
 }
 

@@ -50,8 +50,8 @@ struct hn_session {
 	double start_s; /* of the session, on the monotonic clock */
 };
 
-/* With [train] memory_limit a plan above it is made again with recomputation of layers; when
- * that does not fit either it is HONE_ENOMEM with the bytes. */
+/* With [train] memory_limit a plan above it is made again with smaller micro-batches, then with
+ * recomputation of layers; when nothing fits it is HONE_ENOMEM with the bytes. */
 enum hone_status hn_session_open(struct hn_session *session, struct hn_run *run,
 	const struct hn_session_want *want, struct hone_error *err);
 enum hone_status hn_session_allocate(struct hn_session *session, struct hone_error *err);

@@ -10,12 +10,13 @@
 #include <string.h>
 
 #include "commands/command.h"
+#include "footprint.h"
 #include "session.h"
 
 struct checked {
 	int64_t trained, steps, rows[3]; /* of train, validation, test; -1 = not given */
 	uint32_t commands;
-	double memory_mb; /* what the device will hold */
+	struct hn_footprint memory; /* the figures of plan */
 };
 
 /* A session says everything about its data; only its warnings are wanted here. */
@@ -33,7 +34,6 @@ static enum hone_status
 check_training(struct checked *checked, struct hn_run *run, struct hone_error *err)
 {
 	const struct hn_session_want want = {.trains = true};
-	uint64_t bytes[HN_MEMORY_KINDS];
 	struct hn_session session;
 	enum hone_status st = hn_session_open(&session, run, &want, err);
 
@@ -43,9 +43,7 @@ check_training(struct checked *checked, struct hn_run *run, struct hone_error *e
 		checked->rows[0] = session.train.data.report.rows;
 		checked->rows[1] = session.eval.is_open ? session.eval.data.report.rows : -1;
 		checked->commands = session.step.train.n_commands;
-		hn_engine_bytes(&session.engine, bytes);
-		for (int kind = 0; kind < HN_MEMORY_KINDS; kind++)
-			checked->memory_mb += (double)bytes[kind] / 1e6;
+		checked->memory = hn_footprint_of(&session.engine);
 	}
 	hn_session_close(&session);
 	return st;
@@ -84,8 +82,10 @@ put_text(const struct checked *checked, const char *path, struct hn_str *out)
 			hn_str_printf(
 				out, "%s %s %" PRId64, i ? "," : "", names[i], checked->rows[i]);
 	hn_str_printf(out,
-		"; %" PRId64 " trained parameters, %" PRId64 " steps of %u commands, %.1f MB\n",
-		checked->trained, checked->steps, checked->commands, checked->memory_mb);
+		"; %" PRId64 " trained parameters, %" PRId64
+		" steps of %u commands, about %.0f MB at the peak\n",
+		checked->trained, checked->steps, checked->commands,
+		(double)checked->memory.peak / 1e6);
 }
 
 static void
@@ -103,7 +103,9 @@ put_json(const struct checked *checked, const char *path, struct hn_str *out)
 		if (checked->rows[i] >= 0)
 			hn_str_printf(out, "%s\"%s\": %" PRId64, i ? ", " : "", names[i],
 				checked->rows[i]);
-	hn_str_puts(out, "}}\n");
+	hn_str_puts(out, "}, \"memory\": ");
+	hn_footprint_json(&checked->memory, out);
+	hn_str_puts(out, "}\n");
 }
 
 /* The resolved configuration; on a terminal without what could drive it. */

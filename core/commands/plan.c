@@ -12,11 +12,11 @@
 
 #include "commands/command.h"
 #include "data/preview.h"
+#include "footprint.h"
 #include "session.h"
-#include "train/memory.h"
 
 struct plan {
-	struct hn_memory_plan memory;
+	struct hn_footprint memory;
 	int64_t tokens, supervised; /* of the whole run */
 	double flops_per_token, seconds;
 	int64_t trainable, all;
@@ -119,9 +119,10 @@ count(const struct hn_session *s, struct plan *plan)
 	const struct hn_dataset_report *r = &s->train.data.report;
 	const double epochs = hn_order_epoch(&s->train.order, s->n_steps);
 	const double share = r->tokens ? (double)r->supervised_tokens / (double)r->tokens : 0.0;
-	const double rate = measure_rate(run);
+	double rate;
 
-	hn_memory_plan_make(&s->engine, &plan->memory);
+	plan->memory = hn_footprint_of(&s->engine); /* before anything is computed, as check does */
+	rate = measure_rate(run);
 	plan->tokens = (int64_t)(epochs * (double)r->tokens);
 	plan->supervised = (int64_t)(epochs * (double)r->supervised_tokens);
 	plan->flops_per_token = flops_per_token(
@@ -136,52 +137,14 @@ count(const struct hn_session *s, struct plan *plan)
 			plan->all += run->params.list[i].n_elems;
 }
 
-struct kind {
-	const char *key, *text;
-	uint64_t bytes;
-};
-
-enum { N_KINDS = 10 };
-
-static void
-kinds_of(const struct plan *plan, struct kind out[N_KINDS])
-{
-	const struct kind kinds[N_KINDS] = {
-		{"weights", "the model's weights, mapped from the file",
-			plan->memory.bytes[HN_MEMORY_WEIGHTS]},
-		{"around", "what is mapped around them", plan->memory.around},
-		{"converted", "weights converted for [model] storage",
-			plan->memory.bytes[HN_MEMORY_KEPT]},
-		{"parameters", "trained parameters", plan->memory.bytes[HN_MEMORY_PARAMS]},
-		{"gradients", "their gradients", plan->memory.bytes[HN_MEMORY_GRADS]},
-		{"optimizer", "the optimizer's moments",
-			plan->memory.bytes[HN_MEMORY_MOMENT1] +
-				plan->memory.bytes[HN_MEMORY_MOMENT2]},
-		{"activations", "activations of one micro-batch, at their peak",
-			plan->memory.bytes[HN_MEMORY_ARENA]},
-		{"columns", "the micro-batch itself, constants",
-			plan->memory.bytes[HN_MEMORY_COLUMNS]},
-		{"states", "states across steps", plan->memory.bytes[HN_MEMORY_STATES]},
-		{"program", "program, plugins, tokenizer, prepared data, loading",
-			plan->memory.program},
-	};
-
-	memcpy(out, kinds, sizeof kinds);
-}
-
 static void
 put_json(const struct hn_session *s, const struct plan *plan, struct hn_str *out)
 {
-	struct kind kinds[N_KINDS];
-
-	kinds_of(plan, kinds);
-	hn_str_puts(out, "{\"schema\": \"hone.plan/1\", \"memory\": {");
-	for (int i = 0; i < N_KINDS; i++)
-		hn_str_printf(out, "\"%s\": %" PRIu64 ", ", kinds[i].key, kinds[i].bytes);
+	hn_str_puts(out, "{\"schema\": \"hone.plan/1\", \"memory\": ");
+	hn_footprint_json(&plan->memory, out);
 	hn_str_printf(out,
-		"\"peak\": %" PRIu64 "}, \"steps\": %" PRId64 ", \"tokens\": %" PRId64
-		", \"supervised_share\": ",
-		plan->memory.peak, s->n_steps, plan->tokens);
+		", \"steps\": %" PRId64 ", \"tokens\": %" PRId64 ", \"supervised_share\": ",
+		s->n_steps, plan->tokens);
 	hn_str_put_f64(out, plan->tokens ? (double)plan->supervised / (double)plan->tokens : 0.0);
 	hn_str_puts(out, ", \"flops_per_token\": ");
 	hn_str_put_f64(out, plan->flops_per_token);
@@ -195,12 +158,8 @@ put_json(const struct hn_session *s, const struct plan *plan, struct hn_str *out
 static void
 put_text(const struct hn_session *s, const struct plan *plan, struct hn_str *out)
 {
-	struct kind kinds[N_KINDS];
-
-	kinds_of(plan, kinds);
-	for (int i = 0; i < N_KINDS; i++)
-		hn_str_printf(out, "%10.1f MB  %s\n", (double)kinds[i].bytes / 1e6, kinds[i].text);
-	hn_str_printf(out, "%10.1f MB  peak\n\n", (double)plan->memory.peak / 1e6);
+	hn_footprint_text(&plan->memory, out);
+	hn_str_putc(out, '\n');
 	hn_str_printf(out,
 		"%" PRId64 " steps, %" PRId64 " tokens, %.1f %% of them learned\n"
 		"%" PRId64 " of %" PRId64 " parameters train (%.2f %%)\n"

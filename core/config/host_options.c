@@ -298,14 +298,17 @@ static const struct hone_option train_rows[] = {
 		.offset = AT(hn_train_options, micro_batch_tokens),
 		.min = 1,
 		.max = 1e12,
-		.help = "rows computed at once; cuts memory, never changes steps or results"},
+		.help = "rows computed at once; not set: 256, or 512 beside a large model; no step "
+			"changes"},
 	{.key = "memory_limit",
 		.type = HONE_OPTION_BYTES,
 		.flags = HONE_OPTION_RUNTIME,
 		.offset = AT(hn_train_options, memory_limit),
 		.min = 1048576,
 		.max = INFINITY,
-		.help = "bytes a run may plan for, such as 8GiB; not set: what the device has"},
+		.help = "bytes a run may plan for, such as 8GiB: cuts smaller, then computes "
+			"layers "
+			"again"},
 	{.key = "logging_steps",
 		.type = HONE_OPTION_I64,
 		.flags = HONE_OPTION_RUNTIME,

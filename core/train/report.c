@@ -114,6 +114,38 @@ hn_eval_line_log(struct hn_log *log, const struct hn_eval_line *line, const char
 	hn_str_fini(&text);
 }
 
+/* A line "VmHWM:   1234 kB" of /proc/self/status, in MB; 0 when there is none. */
+static double
+status_mb(const char *key)
+{
+	struct hone_error err = {0};
+	char *text = NULL, *at;
+	int64_t kb = 0;
+	size_t n = 0;
+
+	if (hn_file_read("/proc/self/status", 65536, HONE_EIO, &text, &n, &err))
+		return 0.0;
+	at = strstr(text, key);
+	if (at)
+		for (at += strlen(key); *at && *at != '\n'; at++)
+			if (*at >= '0' && *at <= '9')
+				kb = kb * 10 + (*at - '0');
+	free(text);
+	return (double)kb * 1024e-6;
+}
+
+double
+hn_memory_now_mb(void)
+{
+	return status_mb("VmRSS:");
+}
+
+double
+hn_memory_peak_mb(void)
+{
+	return status_mb("VmHWM:");
+}
+
 void
 hn_put_duration(struct hn_str *out, double seconds)
 {

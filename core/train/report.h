@@ -43,6 +43,10 @@ void hn_eval_line_put(
 void hn_train_line_log(struct hn_log *log, const struct hn_train_line *line, int64_t n_steps);
 void hn_eval_line_log(struct hn_log *log, const struct hn_eval_line *line, const char *what);
 
+/* Resident memory of this process now, and at most so far, in MB (10^6 bytes). */
+double hn_memory_now_mb(void);
+double hn_memory_peak_mb(void);
+
 /* "1 h 02 min", "3 min 20 s", "12 s". */
 void hn_put_duration(struct hn_str *out, double seconds);
 

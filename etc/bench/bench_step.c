@@ -2,7 +2,7 @@
  * bench_step.c - whole optimizer steps of a model, as a share of what the machine could do.
  *
  *     bench_step MODEL|smollm2 [--full] [--compute f32|bf16] [--storage native|nf4|...]
- *                [--rows 2048] [--length 256] [--micro 512] [--rank 8] [--supervised 1.0]
+ *                [--rows 2048] [--length 256] [--micro ROWS] [--rank 8] [--supervised 1.0]
  *                [--steps 5] [--threads N] [--json] [--profile | --places]
  *                [--path auto|avx512_bf16|avx512|avx2|portable] [--single] [--chunk 256]
  *                [--recompute]
@@ -38,9 +38,10 @@
 #include "bench_peak.h"
 #include "bench_profile.h"
 #include "bench_shape.h"
+#include "footprint.h"
 #include "result.h"
 #include "run.h"
-#include "train/memory.h"
+#include "train/report.h"
 #include "train/step.h"
 
 extern const struct hone_plugin hone_plugin_v1_reference;
@@ -60,7 +61,7 @@ struct bench {
 	struct hn_run run;
 	struct hn_engine engine;
 	struct hn_step step;
-	struct hn_memory_plan plan;
+	struct hn_footprint plan;
 	struct bench_profile *profile;
 	double start, ready;           /* seconds: began; ready for the first step after */
 	double times[STEPS_MAX];       /* of the steps, in seconds */
@@ -114,22 +115,27 @@ has(int argc, char **argv, const char *flag)
 	return false;
 }
 
+/* Rows of a micro-batch are those that a run takes by itself. */
 static struct options
 parse(int argc, char **argv)
 {
+	const bool is_full = has(argc, argv, "--full");
+	const int64_t length = (int64_t)number(argc, argv, "--length", 256);
+	const int64_t micro = (int64_t)number(argc, argv, "--micro", is_full ? 512 : 256);
+
 	return (struct options){.model = argc > 1 ? argv[1] : NULL,
 		.compute = text_of(argc, argv, "--compute", "bf16"),
 		.storage = text_of(argc, argv, "--storage", "native"),
 		.path = text_of(argc, argv, "--path", "auto"),
-		.is_full = has(argc, argv, "--full"),
+		.is_full = is_full,
 		.is_json = has(argc, argv, "--json"),
 		.is_single = has(argc, argv, "--single"),
 		.recomputes = has(argc, argv, "--recompute"),
 		.profiles = has(argc, argv, "--profile") || has(argc, argv, "--places"),
 		.by_place = has(argc, argv, "--places"),
 		.rows = (int64_t)number(argc, argv, "--rows", 2048),
-		.length = (int64_t)number(argc, argv, "--length", 256),
-		.micro = (int64_t)number(argc, argv, "--micro", 512),
+		.length = length,
+		.micro = micro > length ? micro : length,
 		.chunk = (int64_t)number(argc, argv, "--chunk", 256),
 		.rank = (int64_t)number(argc, argv, "--rank", 8),
 		.threads = (int64_t)number(argc, argv, "--threads", 0),
@@ -346,6 +352,7 @@ open_run(struct bench *b, const struct hn_run_request *request)
 	const struct options *o = &b->o;
 	struct hn_build_request build;
 	struct hn_adapted adapted;
+	struct hn_str text = {0};
 	struct hone_error err = {0};
 
 	if (hn_run_open(&b->run, request, &err))
@@ -362,20 +369,18 @@ open_run(struct bench *b, const struct hn_run_request *request)
 		b->run.compute);
 	if (hn_step_create(&b->step, &b->engine, &build, &adamw, o->chunk, &err))
 		die(&err);
-	hn_memory_plan_make(&b->engine, &b->plan);
+	b->plan = hn_footprint_of(&b->engine);
 	adapted = hn_adapted_of_run(&b->run, &b->engine);
 	if (hn_engine_allocate(&b->engine, &err) || hn_params_init(&adapted, &err))
 		die(&err);
 	b->ready = now() - b->start;
 	if (o->is_json)
 		return;
-	(void)printf("ready after %.3f s, arena %.1f MB, parameters %.1f MB, weights %.1f MB and "
-		     "%.1f MB as %s, %u commands, %u on the reference (%s)\n",
-		b->ready, (double)b->plan.bytes[HN_MEMORY_ARENA] / 1e6,
-		(double)b->plan.bytes[HN_MEMORY_PARAMS] * 4e-6,
-		(double)b->plan.bytes[HN_MEMORY_WEIGHTS] / 1e6,
-		(double)b->plan.bytes[HN_MEMORY_KEPT] / 1e6, o->storage, b->step.train.n_commands,
-		b->step.train.n_fallback, b->step.train.fallback_reason);
+	(void)printf("ready after %.3f s; %u commands, %u on the reference (%s)\n", b->ready,
+		b->step.train.n_commands, b->step.train.n_fallback, b->step.train.fallback_reason);
+	hn_footprint_text(&b->plan, &text);
+	(void)fputs(text.text, stdout);
+	hn_str_fini(&text);
 }
 
 static void

@@ -43,7 +43,7 @@ LADDER = [
     ("AVX-512", "--path avx512"),
     ("all threads", "-threads"),
     ("commands that span several: gates, shared operands", "-single"),
-    ("micro-batches of 512 rows", "-micro"),
+    ("micro-batches of 256 rows", "-micro"),
     ("the head and the loss in chunks of 256 rows", "-chunk"),
     ("bf16 products", "--compute bf16 --path auto"),
     ("the head on rows that are learned only (26.5 %)", "--supervised 0.265"),
@@ -108,8 +108,6 @@ def step_items(arg, gguf):
         length = int(flags[flags.index("--length") + 1]) if "--length" in flags else 256
         size = max(rows, length)
         command += ["--rows", str(size)]
-        if "--micro" not in flags:
-            command += ["--micro", str(max(512, length))]
         command += ["--steps", str(steps)]
         return Item(name, command, kind, text)
 
