@@ -20,6 +20,7 @@ words mean.
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -34,14 +35,14 @@ ROOT = HERE.parents[1]
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 RANKS = [1, 2, 4, 8, 16, 32, 64]
 
-# Each rung adds one thing to those before it; "-" takes a flag away again.
+# Each rung adds one thing to those before it; "-" takes a flag away again.  All but the last
+# run on one thread, whose clock is its processor time.
 LADDER = [
     ("everything trains, on portable C, one thread, in f32, one command at a time",
      "--full --path portable --threads 1 --compute f32 --single --micro 2048 --chunk 2048"),
     ("frozen weights have no gradients (LoRA, r = 8)", "-full"),
     ("AVX2", "--path avx2"),
     ("AVX-512", "--path avx512"),
-    ("all threads", "-threads"),
     ("commands that span several: gates, shared operands", "-single"),
     ("micro-batches of 256 rows", "-micro"),
     ("the head and the loss in chunks of 256 rows", "-chunk"),
@@ -49,6 +50,7 @@ LADDER = [
     ("the head on rows that are learned only (26.5 %)", "--supervised 0.265"),
     ("linear weights in NF4", "--storage nf4"),
     ("layers are computed again in the backward", "--recompute"),
+    ("all threads", "-threads"),
 ]
 
 
@@ -258,11 +260,34 @@ def print_generate(items):
               f" {r['decode_tok_s_median']:7.1f} {r['bandwidth_share']:7.1%}")
 
 
-def print_all(machine, items):
+class Others:
+    """What else ran on the processors since this was made, as shares of them."""
+
+    def __init__(self):
+        self.begin = self.now()
+
+    @staticmethod
+    def now():
+        """Seconds of all, idle and stolen time of all processors, and of our own."""
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        times = [int(word) / os.sysconf("SC_CLK_TCK") for word in words]
+        own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(times), times[3] + times[4], times[7], sum(u.ru_utime + u.ru_stime for u in own)
+
+    def shares(self):
+        total, idle, stolen, own = (b - a for a, b in zip(self.begin, self.now()))
+        total = max(total, 1e-9)
+        return {"others": max(0.0, (total - idle - stolen - own) / total), "stolen": stolen / total}
+
+
+def print_all(machine, items, others):
     print(f"{machine.results[0]['threads']} threads: {machine.best('f32_gflops'):.0f} GFLOP/s"
           f" f32, {machine.best('bf16_gflops'):.0f} bf16, {machine.best('read_gb_s'):.1f} GB/s"
           f" read (medians {machine.median('f32_gflops'):.0f},"
           f" {machine.median('bf16_gflops'):.0f}, {machine.median('read_gb_s'):.1f})")
+    print(f"other processes had {others['others']:.1%} of the processors, the host {others['stolen']:.1%}")
+    if others["others"] > 0.1 or others["stolen"] > 0.02:
+        print("so walls are too long here; only figures of one thread, which are of its processor time, hold")
     tables = {
         "start": print_start,
         "step": print_steps,
@@ -275,9 +300,10 @@ def print_all(machine, items):
             table(of_kind)
 
 
-def put_json(machine, items):
+def put_json(machine, items, others):
     out = {
         "schema": "hone.bench/1",
+        **others,
         "machine": {key: machine.best(key) for key in machine.results[0]},
         "items": {item.name: RESULTS[item.kind](item) for item in items},
     }
@@ -315,8 +341,9 @@ def main():
         for item in items:
             print(f"{item.name:18}", *[Path(w).name if "/" in str(w) else w for w in item.command])
         return
+    others = Others()
     machine = measure(arg, items)
-    (put_json if arg.json else print_all)(machine, items)
+    (put_json if arg.json else print_all)(machine, items, others.shares())
 
 
 main()
