@@ -40,6 +40,7 @@ hn_footprint_of(const struct hn_engine *engine)
 			bytes[HN_MEMORY_MOMENT1] + bytes[HN_MEMORY_MOMENT2]},
 		{"activations", "activations of one micro-batch, at their peak",
 			bytes[HN_MEMORY_ARENA]},
+		{"scratch", "scratch of the backend's kernels", hn_engine_scratch_bytes(engine)},
 		{"columns", "the micro-batch itself, constants", bytes[HN_MEMORY_COLUMNS]},
 		{"states", "states across steps", bytes[HN_MEMORY_STATES]},
 		{"program", "program, plugins, tokenizer, prepared data, loading",

@@ -231,6 +231,20 @@ hn_engine_mapped_bytes(const struct hn_engine *engine)
 	return sum;
 }
 
+/* Programs run one after the other in the same scratch. */
+uint64_t
+hn_engine_scratch_bytes(const struct hn_engine *engine)
+{
+	uint64_t most = 0;
+
+	for (uint32_t i = 0; i < engine->n_programs; i++) {
+		const uint64_t bytes = hn_program_scratch(engine->programs[i]);
+
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}
+
 /* Lends a stored weight to the device, or copies it where it cannot be lent. */
 static enum hone_status
 place_weight(struct hn_engine *engine, uint32_t i, struct hone_error *err)

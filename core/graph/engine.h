@@ -70,6 +70,9 @@ void hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KI
  * maps around them (64 KiB at a time). */
 uint64_t hn_engine_mapped_bytes(const struct hn_engine *engine);
 
+/* Scratch of the first device's kernels, beside all buffers. */
+uint64_t hn_engine_scratch_bytes(const struct hn_engine *engine);
+
 enum hone_status hn_engine_allocate(struct hn_engine *engine, struct hone_error *err);
 
 /* Gives back what only training needs: activations, gradients, moments.  Parameters and weights
