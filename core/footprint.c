@@ -21,6 +21,7 @@ as_allocated(uint64_t bytes)
 struct hn_footprint
 hn_footprint_of(const struct hn_engine *engine)
 {
+	const uint64_t mapped = hn_engine_mapped_bytes(engine);
 	uint64_t bytes[HN_MEMORY_KINDS];
 	struct hn_footprint f = {.peak = 0};
 
@@ -30,6 +31,8 @@ hn_footprint_of(const struct hn_engine *engine)
 			bytes[kind] = as_allocated(bytes[kind]);
 	const struct hn_footprint_kind kinds[HN_FOOTPRINT_KINDS] = {
 		{"weights", "the model's weights, mapped from the file", bytes[HN_MEMORY_WEIGHTS]},
+		{"around", "what of the file is mapped around them",
+			mapped > bytes[HN_MEMORY_WEIGHTS] ? mapped - bytes[HN_MEMORY_WEIGHTS] : 0},
 		{"converted", "weights converted for [model] storage", bytes[HN_MEMORY_KEPT]},
 		{"parameters", "trained parameters", bytes[HN_MEMORY_PARAMS]},
 		{"gradients", "their gradients", bytes[HN_MEMORY_GRADS]},
@@ -37,6 +40,7 @@ hn_footprint_of(const struct hn_engine *engine)
 			bytes[HN_MEMORY_MOMENT1] + bytes[HN_MEMORY_MOMENT2]},
 		{"activations", "activations of one micro-batch, at their peak",
 			bytes[HN_MEMORY_ARENA]},
+		{"scratch", "scratch of the backend's kernels", hn_engine_scratch_bytes(engine)},
 		{"columns", "the micro-batch itself, constants", bytes[HN_MEMORY_COLUMNS]},
 		{"states", "states across steps", bytes[HN_MEMORY_STATES]},
 		{"program", "program, plugins, tokenizer, prepared data, loading",

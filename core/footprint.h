@@ -12,7 +12,7 @@
 #include "base/str.h"
 #include "graph/engine.h"
 
-enum { HN_FOOTPRINT_KINDS = 9 };
+enum { HN_FOOTPRINT_KINDS = 11 };
 
 struct hn_footprint_kind {
 	const char *key, *text; /* in JSON; for a person */

@@ -63,7 +63,7 @@ static const struct hone_options option_table = {.stride = sizeof(struct hone_op
 /* Large scratch is aligned to huge pages, which the kernel is asked for: packed panels are
  * walked with strides that would miss the TLB. */
 static enum hone_status
-grow(struct cpu_scratch *s, uint64_t bytes, struct hone_error *err)
+grow(struct cpu_scratch *s, uint64_t bytes, int32_t is_probe, struct hone_error *err)
 {
 	const uint64_t align = bytes >= HUGE_BYTES / 2 ? HUGE_BYTES : 4096;
 	uint8_t *memory;
@@ -71,6 +71,10 @@ grow(struct cpu_scratch *s, uint64_t bytes, struct hone_error *err)
 	if (bytes <= s->bytes)
 		return HONE_OK;
 	bytes = (bytes + align - 1) / align * align;
+	if (is_probe) {
+		s->bytes = bytes;
+		return HONE_OK;
+	}
 	memory = aligned_alloc(align, bytes);
 	if (!memory)
 		return hone_fail(err, HONE_ENOMEM,
@@ -87,10 +91,10 @@ grow(struct cpu_scratch *s, uint64_t bytes, struct hone_error *err)
 enum hone_status
 cpu_reserve(struct cpu_device *d, uint64_t shared, uint64_t each, struct hone_error *err)
 {
-	enum hone_status st = grow(&d->shared, shared, err);
+	enum hone_status st = grow(&d->shared, shared, d->is_probe, err);
 
 	for (int32_t i = 0; i < d->n_workers && st == HONE_OK; i++)
-		st = grow(&d->worker[i], each, err);
+		st = grow(&d->worker[i], each, d->is_probe, err);
 	return st;
 }
 
@@ -98,6 +102,8 @@ void
 cpu_run(struct cpu_device *d, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
 	void *ctx)
 {
+	if (d->is_probe)
+		return;
 	if (n > 1 && d->n_workers > 1) {
 		d->pool->run(d->host, n, fn, ctx);
 		return;
@@ -358,6 +364,7 @@ static const struct hone_backend_vt backend = {
 	.download = hone_host_download,
 	.submit = submit,
 	.wait = hone_host_wait,
+	.scratch_bytes = cpu_scratch_bytes,
 };
 
 static const struct hone_factory factory = {

@@ -34,6 +34,7 @@ struct cpu_device {
 	int32_t n_workers;
 	struct cpu_scratch shared;
 	struct cpu_scratch *worker; /* [n_workers] */
+	int32_t is_probe;           /* only notes what would be reserved; runs nothing */
 	void **owned;               /* buffers that are not imported */
 	size_t n_owned, owned_max;
 };
@@ -66,6 +67,10 @@ enum hone_status cpu_reserve(
 /* Runs fn over [0, n) on the pool, or here when n is 1.  [main] */
 void cpu_run(struct cpu_device *d, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
 	void *ctx);
+
+/* The slot scratch_bytes (scratch.c).  [main] */
+uint64_t cpu_scratch_bytes(void *device, const struct hone_command *commands, uint32_t n,
+	uint32_t stride, const struct hone_run *run);
 
 /* The kernels for a path's name, or for this processor (name NULL); NULL when the processor
  * or its operating system lacks it. */

@@ -228,6 +228,15 @@ close_inner(void *device)
 	inner_of(device)->vt->close(inner_of(device)->device);
 }
 
+static uint64_t
+scratch_bytes(void *device, const struct hone_command *commands, uint32_t n, uint32_t stride,
+	const struct hone_run *run)
+{
+	const struct hn_device *inner = inner_of(device);
+
+	return hn_device_scratch(inner, commands, n, stride, run);
+}
+
 static const struct hone_backend_vt device_vt = {
 	.struct_size = sizeof device_vt,
 	.close = close_inner,
@@ -239,6 +248,7 @@ static const struct hone_backend_vt device_vt = {
 	.download = download,
 	.submit = submit,
 	.wait = wait_done,
+	.scratch_bytes = scratch_bytes,
 };
 
 struct hn_device

@@ -57,6 +57,8 @@ hn_engine_init(struct hn_engine *engine, const struct hn_model *model,
 	engine->compute = compute;
 	engine->stat = compute == HONE_DTYPE_F64 ? HONE_DTYPE_F64 : HONE_DTYPE_F32;
 	describe_weights(engine);
+	engine->is_raw = hn_alloc(HN_MEMORY_KINDS * sizeof *engine->is_raw);
+	memset(engine->is_raw, 0, HN_MEMORY_KINDS * sizeof *engine->is_raw);
 	engine->param_refs = hn_alloc((params->n + 1u) * sizeof *engine->param_refs);
 	for (uint32_t i = 0; i < params->n; i++)
 		engine->param_refs[i].offset =
@@ -95,6 +97,7 @@ hn_engine_fini(struct hn_engine *engine)
 	free(engine->copied);
 	free(engine->part_offset);
 	free(engine->param_refs);
+	free(engine->is_raw);
 	memset(engine, 0, sizeof *engine);
 }
 
@@ -166,6 +169,80 @@ hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS])
 			bytes[HN_MEMORY_WEIGHTS] += weight->tensor->n_bytes;
 	}
 	free(is_read);
+}
+
+/* Reading a page of a mapped file maps those around it that are in memory, in windows of this
+ * many bytes at addresses that are multiples of it. */
+#define FAULT_AROUND UINT64_C(65536)
+
+/* Marks the windows of a map that a tensor lies in. */
+static void
+mark_windows(const struct hn_map *map, const struct hn_tensor_info *tensor, bool *is_held)
+{
+	const uint64_t base = (uint64_t)(uintptr_t)map->bytes / FAULT_AROUND;
+	const uint64_t from = (uint64_t)(uintptr_t)tensor->bytes;
+
+	for (uint64_t w = from / FAULT_AROUND;
+		tensor->n_bytes && w <= (from + tensor->n_bytes - 1) / FAULT_AROUND; w++)
+		is_held[w - base] = true;
+}
+
+/* Bytes of the marked windows that are of the map: its first and last may reach beyond it. */
+static uint64_t
+held_bytes(const struct hn_map *map, const bool *is_held, uint64_t n)
+{
+	const uint64_t begin = (uint64_t)(uintptr_t)map->bytes, end = begin + map->size;
+	uint64_t sum = 0;
+
+	for (uint64_t w = 0; w < n; w++) {
+		const uint64_t from = (begin / FAULT_AROUND + w) * FAULT_AROUND;
+		const uint64_t to = from + FAULT_AROUND;
+
+		if (is_held[w])
+			sum += (to < end ? to : end) - (from > begin ? from : begin);
+	}
+	return sum;
+}
+
+uint64_t
+hn_engine_mapped_bytes(const struct hn_engine *engine)
+{
+	const struct hn_tensor_file *file = &engine->model->checkpoint.tensors;
+	bool *is_read = hn_alloc(engine->model->n_weights + 1u);
+	uint64_t sum = 0;
+
+	memset(is_read, 0, engine->model->n_weights + 1u);
+	mark_weights(engine, is_read);
+	for (uint32_t m = 0; m < file->n_maps; m++) {
+		const uint64_t n = file->maps[m].size / FAULT_AROUND + 2;
+		bool *is_held = hn_alloc(n);
+
+		memset(is_held, 0, n);
+		for (uint32_t i = 0; i < engine->model->n_weights; i++) {
+			const struct hn_tensor_info *tensor = engine->model->weights[i].tensor;
+
+			if (is_read[i] && tensor && tensor->map_idx == m && !kept_form(engine, i))
+				mark_windows(&file->maps[m], tensor, is_held);
+		}
+		sum += held_bytes(&file->maps[m], is_held, n);
+		free(is_held);
+	}
+	free(is_read);
+	return sum;
+}
+
+/* Programs run one after the other in the same scratch. */
+uint64_t
+hn_engine_scratch_bytes(const struct hn_engine *engine)
+{
+	uint64_t most = 0;
+
+	for (uint32_t i = 0; i < engine->n_programs; i++) {
+		const uint64_t bytes = hn_program_scratch(engine->programs[i]);
+
+		most = bytes > most ? bytes : most;
+	}
+	return most;
 }
 
 /* Lends a stored weight to the device, or copies it where it cannot be lent. */
@@ -256,6 +333,13 @@ is_weights(int kind)
 	return kind == HN_MEMORY_WEIGHTS || kind == HN_MEMORY_KEPT;
 }
 
+/* What the first forward pass does not read. */
+static bool
+is_late(int kind)
+{
+	return kind == HN_MEMORY_GRADS || kind == HN_MEMORY_MOMENT1 || kind == HN_MEMORY_MOMENT2;
+}
+
 /* Memory of a kind that nobody uses is 64 bytes, so that every operand has a buffer.
  * What is read before it is written starts at 0; the arena never is. */
 enum hone_status
@@ -273,7 +357,8 @@ hn_engine_allocate(struct hn_engine *engine, struct hone_error *err)
 			engine->bytes[kind] = 64;
 		st = device->vt->buffer_create(
 			device->device, engine->bytes[kind], &engine->buffers[kind], err);
-		if (!st && kind >= HN_MEMORY_STATES)
+		engine->is_raw[kind] = engine->clears_late && is_late(kind);
+		if (!st && kind >= HN_MEMORY_STATES && !engine->is_raw[kind])
 			st = hn_engine_clear(engine, kind, err);
 	}
 	if (!st && engine->bytes[HN_MEMORY_KEPT])
@@ -315,6 +400,10 @@ hn_engine_get(const struct hn_engine *engine, int32_t kind, const struct hn_para
 	enum hone_status st;
 	double *wide;
 
+	if (engine->is_raw[kind]) {
+		memset(out, 0, n * sizeof *out);
+		return HONE_OK;
+	}
 	if (engine->stat == HONE_DTYPE_F32)
 		return device->vt->download(device->device, engine->buffers[kind],
 			param->offset * sizeof *out, out, n * sizeof *out, err);
@@ -334,9 +423,11 @@ hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_para
 {
 	const struct hn_device *device = engine->devices;
 	const uint64_t n = (uint64_t)param->n_elems;
-	enum hone_status st;
+	enum hone_status st = hn_engine_settle(engine, kind, err);
 	double *wide;
 
+	if (st)
+		return st;
 	if (engine->stat == HONE_DTYPE_F32)
 		return device->vt->upload(device->device, engine->buffers[kind],
 			param->offset * sizeof *values, values, n * sizeof *values, err);
@@ -347,6 +438,12 @@ hn_engine_set(const struct hn_engine *engine, int32_t kind, const struct hn_para
 		wide, n * sizeof *wide, err);
 	free(wide);
 	return st;
+}
+
+enum hone_status
+hn_engine_settle(const struct hn_engine *engine, int32_t kind, struct hone_error *err)
+{
+	return engine->is_raw[kind] ? hn_engine_clear(engine, kind, err) : HONE_OK;
 }
 
 /* Zeros go through upload, because a device need not be able to fill memory. */
@@ -363,5 +460,6 @@ hn_engine_clear(const struct hn_engine *engine, int32_t kind, struct hone_error 
 		st = device->vt->upload(device->device, engine->buffers[kind], at, zeros,
 			left < sizeof zeros ? left : sizeof zeros, err);
 	}
+	engine->is_raw[kind] = engine->is_raw[kind] && st;
 	return st;
 }

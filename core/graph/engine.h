@@ -6,7 +6,10 @@
  *     hn_engine_bytes      the peak, before anything is allocated
  *     hn_engine_allocate   one arena for all programs, parameters, moments; weights placed
  *
- * After allocate no memory is asked for.  Buffers of parameters, gradients and moments have
+ * After allocate no memory is asked for.  Everything that is read before it is written starts
+ * at 0.  Gradients and moments of an engine with `clears_late` are cleared when they are first
+ * needed (hn_engine_settle): the first touch of fresh memory is slow, and the first forward
+ * pass need not wait for memory that it does not use.  Buffers of parameters, gradients and moments have
  * equal layouts and hold numbers of the program's statistics type.
  *
  * A training program adds to the gradients, and the update program makes them 0.  After a
@@ -35,6 +38,8 @@ struct hn_engine {
 	uint32_t n_programs;
 	bool has_gradients, has_moments;
 	bool is_allocated;
+	bool clears_late; /* set before hn_engine_allocate by who settles: train/step.c */
+	bool *is_raw;     /* by kind: as allocated, and 0 for whoever asks */
 	hone_buffer buffers[HN_MEMORY_KINDS];
 	uint64_t bytes[HN_MEMORY_KINDS];
 	uint64_t copied_bytes; /* weights that a device could not borrow */
@@ -61,6 +66,13 @@ enum hone_status hn_engine_add(struct hn_engine *engine, struct hn_program *prog
 /* Bytes by kind for what was added so far (weights: mapped file bytes that programs read). */
 void hn_engine_bytes(const struct hn_engine *engine, uint64_t bytes[HN_MEMORY_KINDS]);
 
+/* What of the mapped file the programs will hold in memory: their weights, and what the kernel
+ * maps around them (64 KiB at a time). */
+uint64_t hn_engine_mapped_bytes(const struct hn_engine *engine);
+
+/* Scratch of the first device's kernels, beside all buffers. */
+uint64_t hn_engine_scratch_bytes(const struct hn_engine *engine);
+
 enum hone_status hn_engine_allocate(struct hn_engine *engine, struct hone_error *err);
 
 /* Gives back what only training needs: activations, gradients, moments.  Parameters and weights
@@ -73,6 +85,9 @@ enum hone_status hn_engine_get(const struct hn_engine *engine, int32_t kind,
 	const struct hn_param *param, float *out, struct hone_error *err);
 enum hone_status hn_engine_set(const struct hn_engine *engine, int32_t kind,
 	const struct hn_param *param, const float *values, struct hone_error *err);
+/* Clears a kind that still is as it was allocated; costs nothing afterwards. */
+enum hone_status hn_engine_settle(
+	const struct hn_engine *engine, int32_t kind, struct hone_error *err);
 /* All of a kind to zero. */
 enum hone_status hn_engine_clear(
 	const struct hn_engine *engine, int32_t kind, struct hone_error *err);

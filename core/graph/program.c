@@ -312,6 +312,45 @@ hn_program_link(struct hn_program *program, const struct hn_tables *tables,
 	return HONE_OK;
 }
 
+/* ---- scratch of devices ---- */
+
+uint64_t
+hn_device_scratch(const struct hn_device *device, const struct hone_command *commands, uint32_t n,
+	uint32_t stride, const struct hone_run *run)
+{
+	const struct hone_backend_vt *vt = device->vt;
+	const bool has_slot = vt->struct_size >=
+		offsetof(struct hone_backend_vt, scratch_bytes) + sizeof vt->scratch_bytes;
+
+	return has_slot && vt->scratch_bytes
+		? vt->scratch_bytes(device->device, commands, n, stride, run)
+		: 0;
+}
+
+/* Rows of a region come a chunk at a time. */
+uint64_t
+hn_program_scratch(const struct hn_program *program)
+{
+	const struct hn_graph *graph = &program->graph;
+	int64_t *rows = hn_alloc(2 * (size_t)graph->n_spaces * sizeof *rows);
+	const struct hone_run run = {.struct_size = sizeof run,
+		.n_spaces = graph->n_spaces,
+		.live = rows,
+		.begin = rows + graph->n_spaces};
+	uint64_t bytes;
+
+	memset(rows, 0, 2 * (size_t)graph->n_spaces * sizeof *rows);
+	for (uint32_t s = 1; s < graph->n_spaces; s++) {
+		rows[s] = graph->spaces[s].capacity;
+		if (graph->spaces[s].is_chunked && rows[s] > program->chunk_rows)
+			rows[s] = program->chunk_rows;
+	}
+	bytes = hn_device_scratch(&program->devices[0], program->commands, program->n_commands,
+		sizeof(struct hone_command), &run);
+	free(rows);
+	return bytes;
+}
+
 /* ---- run ---- */
 
 /* A search by name: callers look it up once and keep the pointer, or are not in a hurry. */

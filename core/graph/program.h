@@ -114,6 +114,13 @@ enum hone_status hn_program_plan(struct hn_program *program, const char *name,
 enum hone_status hn_program_compile(struct hn_program *program, const struct hn_tables *tables,
 	const struct hn_device *devices, uint32_t n_devices, struct hone_error *err);
 
+/* Scratch that a device's kernels will keep for these commands; 0 where it does not say. */
+uint64_t hn_device_scratch(const struct hn_device *device, const struct hone_command *commands,
+	uint32_t n, uint32_t stride, const struct hone_run *run);
+
+/* That of the first device for a compiled program, at the rows it was planned for. */
+uint64_t hn_program_scratch(const struct hn_program *program);
+
 /* Binds memory: buffers by enum hn_memory_kind (COLUMNS and WEIGHTS are found elsewhere). */
 enum hone_status hn_program_link(struct hn_program *program, const struct hn_tables *tables,
 	const hone_buffer buffers[HN_MEMORY_KINDS], struct hone_error *err);

@@ -50,7 +50,7 @@ static const struct role roles[] = {
 	{HONE_ROLE_OBJECTIVE, sizeof(struct hone_objective_vt),
 		{MEMBER(hone_objective_vt, declare), MEMBER(hone_objective_vt, prepare),
 			MEMBER(hone_objective_vt, emit), MEMBER(hone_objective_vt, build)}},
-	{HONE_ROLE_BACKEND, sizeof(struct hone_backend_vt),
+	{HONE_ROLE_BACKEND, offsetof(struct hone_backend_vt, scratch_bytes),
 		{MEMBER(hone_backend_vt, device_count), MEMBER(hone_backend_vt, device_info),
 			MEMBER(hone_backend_vt, open), MEMBER(hone_backend_vt, close),
 			MEMBER(hone_backend_vt, supports), MEMBER(hone_backend_vt, buffer_create),

@@ -106,9 +106,11 @@ upload(const struct loading *loading, struct hone_error *err)
 		const struct hn_engine *engine = tensor->engine;
 		const uint64_t elem = (uint64_t)hone_dtype_bytes(engine->stat);
 
-		st = engine->devices->vt->upload(engine->devices->device,
-			engine->buffers[tensor->kind], tensor->param->offset * elem,
-			loading->found[i]->bytes, loading->found[i]->n_bytes, err);
+		st = hn_engine_settle(engine, tensor->kind, err);
+		if (!st)
+			st = engine->devices->vt->upload(engine->devices->device,
+				engine->buffers[tensor->kind], tensor->param->offset * elem,
+				loading->found[i]->bytes, loading->found[i]->n_bytes, err);
 		hn_tensor_file_forget(&loading->file);
 	}
 	return st;

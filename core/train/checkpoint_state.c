@@ -78,9 +78,11 @@ hn_state_read(const struct hn_state_tensor *tensor, uint64_t from, uint64_t n, v
 	const struct hn_engine *engine = tensor->engine;
 	const struct hn_device *device = engine->devices;
 	const uint64_t at = tensor->param->offset * (uint64_t)hone_dtype_bytes(engine->stat);
+	const enum hone_status st = hn_engine_settle(engine, tensor->kind, err);
 
-	return device->vt->download(
-		device->device, engine->buffers[tensor->kind], at + from, out, n, err);
+	return st ? st
+		  : device->vt->download(
+			    device->device, engine->buffers[tensor->kind], at + from, out, n, err);
 }
 
 /* One tensor of the list in the file, of our type. */

@@ -32,6 +32,7 @@ hn_step_create(struct hn_step *step, struct hn_engine *engine,
 
 	memset(step, 0, sizeof *step);
 	step->engine = engine;
+	engine->clears_late = true;
 	st = hn_build(request, &graph, &step->result, err);
 	if (!st && step->result.n_terms > HN_MAX_TERMS)
 		st = hone_fail(err, HONE_EPLUGIN, "%u loss terms; %d are possible",
@@ -134,9 +135,12 @@ fail_term(const struct hn_step *step, const char *term, uint64_t number, struct 
 enum hone_status
 hn_step_micro(struct hn_step *step, uint64_t seed, uint64_t number, struct hone_error *err)
 {
-	enum hone_status st = hn_program_run(&step->train, seed, number, err);
+	enum hone_status st = hn_engine_settle(step->engine, HN_MEMORY_GRADS, err);
 	char name[128];
 	double cell = 0.0;
+
+	if (!st)
+		st = hn_program_run(&step->train, seed, number, err);
 
 	for (uint32_t i = 0; i < step->result.n_terms && !st; i++) {
 		(void)snprintf(name, sizeof name, "term.%s", step->result.terms[i].name);
@@ -180,6 +184,17 @@ hn_clip_factor(double norm, double max_norm)
 	return max_norm > 0.0 && factor < 1.0 ? factor : 1.0;
 }
 
+static enum hone_status
+settle(const struct hn_step *step, struct hone_error *err)
+{
+	static const int32_t kinds[] = {HN_MEMORY_GRADS, HN_MEMORY_MOMENT1, HN_MEMORY_MOMENT2};
+	enum hone_status st = HONE_OK;
+
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !st; i++)
+		st = hn_engine_settle(step->engine, kinds[i], err);
+	return st;
+}
+
 enum hone_status
 hn_step_end(struct hn_step *step, uint64_t number, double rate, const struct hn_adamw *adamw,
 	double max_norm, double *grad_norm, struct hone_error *err)
@@ -187,8 +202,10 @@ hn_step_end(struct hn_step *step, uint64_t number, double rate, const struct hn_
 	float *hyper = hn_program_column(&step->update, "step.hyper");
 	const double t = (double)number + 1.0;
 	double cell = 0.0, norm;
-	enum hone_status st = hn_program_run(&step->norm, 0, 0, err);
+	enum hone_status st = settle(step, err);
 
+	if (!st)
+		st = hn_program_run(&step->norm, 0, 0, err);
 	if (!st)
 		st = hn_program_read(&step->norm, "norm2", &cell,
 			(uint64_t)hone_dtype_bytes(step->engine->stat), err);

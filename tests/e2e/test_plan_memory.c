@@ -14,8 +14,8 @@
 #include "base/str.h"
 #include "place.h"
 
-/* The promise is 5 %. */
-static const double tolerance = 0.05;
+/* The promise is 2 %. */
+static const double tolerance = 0.02;
 
 static const char config[] =
 	"{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": "

@@ -407,8 +407,9 @@ train_take(const struct train_run *run, int32_t kind)
 	double *out = hn_alloc((size_t)(n + 1) * sizeof *out);
 	struct hone_error err = {0};
 
-	if (engine->devices->vt->download(
-		    engine->devices->device, engine->buffers[kind], 0, bytes, n_bytes, &err))
+	if (hn_engine_settle(engine, kind, &err) ||
+		engine->devices->vt->download(
+			engine->devices->device, engine->buffers[kind], 0, bytes, n_bytes, &err))
 		fail_msg("%s", err.text);
 	for (int64_t i = 0; i < n; i++)
 		out[i] = element(bytes, engine->stat, i);
@@ -427,9 +428,10 @@ train_put(struct train_run *run, int32_t kind, const double *values)
 
 	for (int64_t i = 0; i < n; i++)
 		narrow[i] = (float)values[i];
-	if (engine->devices->vt->upload(engine->devices->device, engine->buffers[kind], 0,
-		    is_wide ? (const void *)values : (const void *)narrow,
-		    (uint64_t)(n * hone_dtype_bytes(engine->stat)), &err))
+	if (hn_engine_settle(engine, kind, &err) ||
+		engine->devices->vt->upload(engine->devices->device, engine->buffers[kind], 0,
+			is_wide ? (const void *)values : (const void *)narrow,
+			(uint64_t)(n * hone_dtype_bytes(engine->stat)), &err))
 		fail_msg("%s", err.text);
 	free(narrow);
 }

@@ -68,7 +68,7 @@ class Hone:
     name = "hone"
 
     def __init__(self, arg, method, compute):
-        self.command = [arg.build / "etc/bench/bench_step", "smollm2", "--json", "--steps", "2"]
+        self.command = [arg.build / "etc/bench/bench_step", "smollm2", "--json", "--steps", "3"]
         self.command += ["--full"] * (method == "full") + ["--compute", compute]
         self.command += ["--threads", str(arg.threads), "--length", str(arg.length)]
         self.seconds, self.peak, self.ready, self.share = [], 0, 1e9, 0

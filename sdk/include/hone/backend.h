@@ -134,6 +134,12 @@ struct hone_backend_vt {
 	enum hone_status (*submit)(void *device, const struct hone_command *commands, uint32_t n,
 		uint32_t stride, const struct hone_run *run, struct hone_error *err);
 	enum hone_status (*wait)(void *device, struct hone_error *err);
+
+	/* Bytes of the host's memory that running these commands takes beside buffers, about:
+	 * scratch that kernels keep.  Buffers are NULL, dims are capacities, run->live the rows
+	 * of a submission.  NULL: nothing worth planning.  [main, pure] */
+	uint64_t (*scratch_bytes)(void *device, const struct hone_command *commands, uint32_t n,
+		uint32_t stride, const struct hone_run *run);
 };
 
 /* Live rows of axis 0.  [any thread, pure] */
