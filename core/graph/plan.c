@@ -304,35 +304,40 @@ larger_first(const void *a, const void *b)
 	return x->value < y->value ? -1 : x->value > y->value;
 }
 
-/* Neighbours in memory, from the bottom up. */
-static int
-lower_first(const void *a, const void *b)
-{
-	const struct block *const *x = a, *const *y = b;
-
-	return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
-}
-
-/* The lowest offset where `block` fits beside the blocks placed before that live with it. */
+/* The lowest offset where `block` fits beside the blocks placed before that live with it;
+ * `placed` is in the order of their offsets. */
 static uint64_t
-lowest_fit(const struct block *block, const struct block *placed, uint32_t n,
-	const struct block **near)
+lowest_fit(const struct block *block, const struct block *const *placed, uint32_t n)
 {
 	uint64_t at = 0;
-	uint32_t n_near = 0;
 
-	for (uint32_t i = 0; i < n; i++)
-		if (placed[i].life->first <= block->life->last &&
-			block->life->first <= placed[i].life->last)
-			near[n_near++] = &placed[i];
-	qsort(near, n_near, sizeof(const struct block *), lower_first);
-	for (uint32_t i = 0; i < n_near; i++) {
-		if (near[i]->offset >= at + block->life->n_bytes)
-			break;
-		if (near[i]->offset + near[i]->life->n_bytes > at)
-			at = near[i]->offset + near[i]->life->n_bytes;
+	for (uint32_t i = 0; i < n && placed[i]->offset < at + block->life->n_bytes; i++) {
+		const struct life *life = placed[i]->life;
+
+		if (life->first > block->life->last || block->life->first > life->last)
+			continue;
+		if (placed[i]->offset + life->n_bytes > at)
+			at = placed[i]->offset + life->n_bytes;
 	}
 	return at;
+}
+
+/* Puts a block behind those of lower or the same offset. */
+static void
+insert(const struct block **placed, uint32_t n, const struct block *block)
+{
+	uint32_t low = 0, high = n;
+
+	while (low < high) {
+		const uint32_t middle = low + (high - low) / 2;
+
+		if (placed[middle]->offset <= block->offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	memmove(placed + low + 1, placed + low, (n - low) * sizeof(const struct block *));
+	placed[low] = block;
 }
 
 /* Every value of its own, largest first; those that took over an operand's memory follow
@@ -342,7 +347,7 @@ place_values(struct plan *plan)
 {
 	struct hn_program *p = plan->program;
 	struct block *blocks = hn_alloc(plan->graph->n_values * sizeof *blocks);
-	const struct block **near = hn_alloc(plan->graph->n_values * sizeof *near);
+	const struct block **placed = hn_alloc(plan->graph->n_values * sizeof *placed);
 	uint32_t n = 0;
 
 	for (uint32_t v = 1; v < plan->graph->n_values; v++)
@@ -351,7 +356,8 @@ place_values(struct plan *plan)
 	qsort(blocks, n, sizeof *blocks, larger_first);
 	p->arena_bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		blocks[i].offset = lowest_fit(&blocks[i], blocks, i, near);
+		blocks[i].offset = lowest_fit(&blocks[i], placed, i);
+		insert(placed, i, &blocks[i]);
 		p->places[blocks[i].value] = (struct hn_location){.kind = HN_MEMORY_ARENA,
 			.offset = blocks[i].offset,
 			.n_bytes = blocks[i].life->n_bytes};
@@ -362,7 +368,7 @@ place_values(struct plan *plan)
 		if (plan->life[v].is_placed && plan->life[v].root != v)
 			p->places[v] = p->places[plan->life[v].root];
 	free(blocks);
-	free(near);
+	free(placed);
 }
 
 enum hone_status
