@@ -2,12 +2,13 @@
  * attention.c - ATTENTION forward, streamed: Dao et al. 2022, arXiv:2205.14135, for a CPU.
  *
  * A piece is a run of query positions of one segment, with all heads of one key head (GQA):
- * FORWARD_COLUMNS columns at most.  For each block of keys and each strip of columns: scores
- * into L1, softmax with running maximum and sum, o += v^T p.  Keys are read in place, values
- * are packed once a block; queries once a piece.  What nobody sees is skipped, to the panel of
- * columns and the tile of keys.  Flops 4 T U K a head (half when causal); memory q, k, v, o
- * once and k, v again for each piece.  p is rounded to bf16 for the second product when the
- * compute type is bf16; sums stay in f32.  Twin: reference's attention.c.
+ * FORWARD_COLUMNS columns at most; segments of few columns are in attention_few.c.  For each
+ * block of keys and each strip of columns: scores into L1, softmax with running maximum and sum,
+ * o += v^T p.  Keys are read in place, values are packed once a block; queries once a piece.
+ * What nobody sees is skipped, to the panel of columns and the tile of keys.  Flops 4 T U K a
+ * head (half when causal); memory q, k, v, o once and k, v again for each piece.  p is rounded
+ * to bf16 for the second product when the compute type is bf16; sums stay in f32.  Twin:
+ * reference's attention.c.
  */
 #include <math.h>
 #include <string.h>
@@ -15,7 +16,6 @@
 #include "attention.h"
 
 #define FORWARD_KEYS    128 /* of a block: a strip's scores are 24 KiB */
-#define FORWARD_FEW     4   /* columns of a piece that go one by one, as when text is generated */
 #define FORWARD_COLUMNS 384 /* of a piece; the accumulators stay in L2 */
 
 struct work {
@@ -193,89 +193,6 @@ end_strip(const struct piece *p, int64_t e)
 	}
 }
 
-/* Few columns against block j: the rows of their results lie in x.o, one behind the other. */
-static void
-few_block(struct piece *p, int64_t j)
-{
-	const struct attention *a = &p->f->a;
-	const struct space *x = &p->x;
-	const struct key_block b = attention_block(a, &p->s, &p->run, j);
-	const struct cpu_mat *v = b.prefix ? &a->prefix_v : &a->v;
-	const enum attention_sight sight = attention_sees(a, &p->s, &b, p->first, p->end);
-	int32_t low[ATTENTION_STRIP], high[ATTENTION_STRIP];
-	struct hn_few few = {.bf16 = a->bf16,
-		.value_dtype = v->dtype,
-		.scale = (float)a->attr->scale,
-		.softcap = (float)a->attr->softcap,
-		.columns = p->end - p->first,
-		.n = b.n,
-		.k = a->K,
-		.low = low,
-		.high = high,
-		.value = cpu_at(v, b.row * v->cols + p->g * a->K),
-		.ld_value = v->cols,
-		.q = x->q,
-		.ld_q = a->words,
-		.scores = x->scores,
-		.top = x->top,
-		.total = x->total,
-		.o = x->o,
-		.ld_o = a->wide};
-
-	if (sight == ATTENTION_NONE)
-		return;
-	for (int64_t i = 0; i < few.columns; i++) {
-		low[i] = 0;
-		high[i] = (int32_t)b.n;
-	}
-	if (sight == ATTENTION_SOME)
-		attention_ranges(a, &p->s, &b, p->first, p->end, low, high);
-	few.key = attention_keys(a, b.prefix ? &a->prefix_k : &a->key, &b, p->g, x->copy);
-	a->k->attend_few(&few);
-}
-
-static void
-few_piece(struct piece *p)
-{
-	const struct forward *f = p->f;
-	const struct attention *a = &f->a;
-	const struct space *x = &p->x;
-	const int64_t row = p->s.q0 + p->first / a->group;
-	float buffer[CPU_HEAD_DIM_MAX], lse[ATTENTION_STRIP], factor[ATTENTION_STRIP];
-
-	memset(x->o, 0, (size_t)((p->end - p->first) * a->wide) * 4);
-	for (int64_t i = 0; i < a->strip; i++) {
-		x->top[i] = -INFINITY;
-		x->total[i] = 0;
-	}
-	for (int64_t i = 0; i < p->end - p->first; i++) {
-		const int64_t at =
-			(row + i / a->group) * a->q.cols + (p->g * a->group + i % a->group) * a->K;
-		const struct hn_pack pack = {.bf16 = a->bf16,
-			.dtype = a->q.dtype,
-			.out = x->q + i * a->words,
-			.w = a->words,
-			.in = cpu_at(&a->q, at),
-			.ld = a->q.cols,
-			.n = 1,
-			.k = a->K};
-
-		a->k->pack_copy(&pack);
-	}
-	for (int64_t j = 0; j < attention_blocks(a, &p->run); j++)
-		few_block(p, j);
-	a->k->end_columns(x->top, x->total, lse, factor);
-	for (int64_t i = 0; i < p->end - p->first; i++) {
-		const int64_t head = p->g * a->group + i % a->group, t = row + i / a->group;
-		const int64_t at = t * f->o.cols + head * a->K;
-		float *o = cpu_target(&f->o, at, buffer);
-
-		a->k->affine(o, x->o + i * a->wide, factor[i], 0.0f, a->K);
-		cpu_write(a->k, &f->o, at, a->K, o);
-		*(float *)(void *)cpu_at(&f->lse, t * a->H + head) = lse[i];
-	}
-}
-
 static void
 forward_piece(void *ctx, int64_t item, int32_t worker)
 {
@@ -290,10 +207,6 @@ forward_piece(void *ctx, int64_t item, int32_t worker)
 	p.end = cpu_min(base + f->rows, p.s.T) * a->group;
 	p.packed = p.first;
 	space_open(f, &p.x, a->call->d->worker[worker].memory);
-	if (p.end - p.first <= FORWARD_FEW) {
-		few_piece(&p);
-		return;
-	}
 	memset(p.x.zeros, 0, (size_t)a->wide * 4);
 	for (int64_t j = 0; j < attention_blocks(a, &p.run); j++)
 		forward_block(&p, j);
@@ -345,11 +258,14 @@ cpu_attention(const struct cpu_call *call, struct hone_error *err)
 	for (int64_t s = 0; s < f.a.S; s++) {
 		const struct segment segment = attention_segment(&f.a, s);
 
+		if (attention_is_few(&f.a, &segment))
+			continue;
 		/* Late queries of a causal segment see most: they start first. */
 		for (int64_t b = cpu_ceil(segment.T, f.rows); b-- > 0;)
 			f.work[n++] = (struct work){.s = (int32_t)s, .block = (int32_t)b};
 	}
 	clear_between(&f);
-	cpu_run(call->d, n * f.a.G, forward_piece, &f);
-	return HONE_OK;
+	if (n)
+		cpu_run(call->d, n * f.a.G, forward_piece, &f);
+	return cpu_attention_few(call, err);
 }

@@ -91,6 +91,14 @@ int64_t attention_copy_floats(const struct attention *a);
 void attention_depths(const struct attention *a, const struct cpu_mat *x, const struct key_block *b,
 	int64_t g, float *out);
 
+/* Segments of so few columns are left to cpu_attention_few. */
+#define ATTENTION_FEW 8
+static inline int
+attention_is_few(const struct attention *a, const struct segment *s)
+{
+	return s->T > 0 && s->T * a->group <= ATTENTION_FEW;
+}
+
 /* n floats of a worker's scratch, whole cache lines; memory NULL only counts. */
 static inline float *
 attention_take(float *memory, int64_t *at, int64_t n)

@@ -181,6 +181,9 @@ int cpu_stored_read_bf16(const struct hone_operand *o, int64_t first, int64_t n,
 /* attention.c */
 #define CPU_HEAD_DIM_MAX 256
 
+/* attention_few.c: the segments of ATTENTION that have few columns. */
+enum hone_status cpu_attention_few(const struct cpu_call *call, struct hone_error *err);
+
 enum hone_status cpu_decode(const struct cpu_call *call, struct hone_error *err);
 enum hone_status cpu_matmul(const struct cpu_call *call, struct hone_error *err);
 enum hone_status cpu_unary(const struct cpu_call *call, struct hone_error *err);

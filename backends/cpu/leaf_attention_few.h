@@ -19,11 +19,12 @@ few_madd(const int bf16, vf acc, vf a, vf b)
 }
 
 /* q k of a register of keys from j: one chain of sums a key, added up by a transpose.  Keys
- * behind the last are the last again. */
+ * behind the last are the last again.  `registers`: of a head's words, when that is known. */
 LANE vf
-few_scores(const int bf16, const struct hn_few *s, const float *q, int64_t j)
+few_scores(const int bf16, const int registers, const struct hn_few *s, const float *q, int64_t j)
 {
-	const int64_t words = bf16 ? (s->k + 1) / 2 : s->k, whole = words / HN_LANES * HN_LANES;
+	const int64_t words = registers ? registers * HN_LANES : bf16 ? (s->k + 1) / 2 : s->k;
+	const int64_t whole = words / HN_LANES * HN_LANES;
 	vf v[HN_LANES], sum = v_set(0.0f);
 
 #pragma GCC unroll 16
@@ -31,6 +32,7 @@ few_scores(const int bf16, const struct hn_few *s, const float *q, int64_t j)
 		const float *key = s->key.p + (j + i < s->n ? j + i : s->n - 1) * s->key.ld;
 
 		v[i] = v_set(0.0f);
+#pragma GCC unroll 8
 		for (int64_t w = 0; w < whole; w += HN_LANES)
 			v[i] = few_madd(bf16, v[i], v_load(key + w), v_load(q + w));
 		if (whole < words)
@@ -46,7 +48,7 @@ few_scores(const int bf16, const struct hn_few *s, const float *q, int64_t j)
 
 /* p of one column over its scores; its maximum and sum move on.  Returns the correction. */
 LANE float
-few_softmax(const struct hn_few *s, int64_t column, const int bf16)
+few_softmax(const struct hn_few *s, int64_t column, const int bf16, const int registers)
 {
 	const int plain = s->softcap <= 0 && s->scale > 0;
 	const float c = (plain ? s->scale : 1.0f) * LOG2_E, old = s->top[column];
@@ -54,7 +56,7 @@ few_softmax(const struct hn_few *s, int64_t column, const int bf16)
 	float top, shift, factor[HN_LANES];
 
 	for (int64_t j = 0; j < s->n; j += HN_LANES) {
-		vf v = few_scores(bf16, s, s->q + column * s->ld_q, j);
+		vf v = few_scores(bf16, registers, s, s->q + column * s->ld_q, j);
 
 		if (s->softcap > 0)
 			v = cap_score(v, s->scale, s->softcap);
@@ -79,9 +81,10 @@ few_softmax(const struct hn_few *s, int64_t column, const int bf16)
 	return factor[0];
 }
 
-/* Registers [d, d + 4) of o = factor o + p v of one column. */
+/* Registers [d, d + 4) of o = factor o + p v of one column; `whole`: the head has all four. */
 LANE void
-few_values(const int32_t dtype, const struct hn_few *s, float *o, float factor, int64_t d)
+few_values(const int32_t dtype, const int whole, const struct hn_few *s, float *o, float factor,
+	int64_t d)
 {
 	const uint8_t *row = s->value;
 	const int64_t step = s->ld_value * hone_dtype_bytes(dtype);
@@ -92,7 +95,7 @@ few_values(const int32_t dtype, const struct hn_few *s, float *o, float factor, 
 	for (int i = 0; i < 4; i++) {
 		const int64_t at = d + i * HN_LANES, left = s->k > at ? s->k - at : 0;
 
-		n[i] = left < HN_LANES ? left : HN_LANES;
+		n[i] = whole || left >= HN_LANES ? HN_LANES : left;
 		acc[i] = n[i] ? v_load(o + at) * v_set(factor) : v_set(0.0f);
 	}
 	for (int64_t j = 0; j < s->n; j++, row += step) {
@@ -100,11 +103,9 @@ few_values(const int32_t dtype, const struct hn_few *s, float *o, float factor, 
 
 #pragma GCC unroll 4
 		for (int i = 0; i < 4; i++)
-			if (n[3] == HN_LANES || n[i])
-				acc[i] = v_fma(p,
-					load_any(row, dtype, d + i * HN_LANES,
-						n[3] == HN_LANES ? HN_LANES : n[i]),
-					acc[i]);
+			if (n[i])
+				acc[i] = v_fma(
+					p, load_any(row, dtype, d + i * HN_LANES, n[i]), acc[i]);
 	}
 #pragma GCC unroll 4
 	for (int i = 0; i < 4; i++)
@@ -113,14 +114,30 @@ few_values(const int32_t dtype, const struct hn_few *s, float *o, float factor, 
 }
 
 LANE void
-few_types(const int bf16, const int32_t dtype, const struct hn_few *s)
+few_columns(const int bf16, const int32_t dtype, const int registers, const struct hn_few *s)
 {
 	for (int64_t column = 0; column < s->columns; column++) {
-		const float factor = few_softmax(s, column, bf16);
+		const float factor = few_softmax(s, column, bf16, registers);
+		float *o = s->o + column * s->ld_o;
 
 		for (int64_t d = 0; d < s->k; d += 4 * HN_LANES)
-			few_values(dtype, s, s->o + column * s->ld_o, factor, d);
+			if (d + 4 * HN_LANES <= s->k)
+				few_values(dtype, 1, s, o, factor, d);
+			else
+				few_values(dtype, 0, s, o, factor, d);
 	}
+}
+
+/* Heads of 64 and 128 elements have code of their own. */
+LANE void
+few_types(const int bf16, const int32_t dtype, const struct hn_few *s)
+{
+	if (s->k == 64 && HN_LANES >= 8)
+		few_columns(bf16, dtype, 64 / HN_LANES / (1 + bf16), s);
+	else if (s->k == 128 && HN_LANES == 16)
+		few_columns(bf16, dtype, 128 / HN_LANES / (1 + bf16), s);
+	else
+		few_columns(bf16, dtype, 0, s);
 }
 
 static void

@@ -3,7 +3,7 @@
  *
  *     bench_generate MODEL|smollm2 [--compute f32|bf16] [--storage native|nf4|...]
  *                    [--prompt-tokens 512] [--new-tokens 128] [--batch 1] [--shared 0]
- *                    [--threads N] [--rounds 3] [--json] [--profile]
+ *                    [--threads N] [--rounds 3] [--wall] [--json] [--profile]
  *
  * `batch` prompts of random tokens, of which the first `shared` are the same in all, are
  * answered greedily by the generator that `hone generate` uses.  Prefill lasts until every
@@ -46,7 +46,7 @@ struct best {
 	int64_t n_decoded;
 };
 
-/* With one thread the clock is the process's CPU time, as in bench_step. */
+/* With one thread the clock is the process's CPU time, as in bench_step, unless --wall asks. */
 static clockid_t the_clock = CLOCK_MONOTONIC;
 
 static double
@@ -343,7 +343,7 @@ main(int argc, char **argv)
 
 	if (!b.model || b.prompt_tokens < 1 || b.new_tokens < 1 || b.batch < 1 || b.rounds < 1)
 		return 2;
-	if (b.threads == 1)
+	if (b.threads == 1 && !has(argc, argv, "--wall"))
 		the_clock = CLOCK_PROCESS_CPUTIME_ID;
 	bench(&b, has(argc, argv, "--profile"));
 	return 0;

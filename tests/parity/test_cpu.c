@@ -275,7 +275,7 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 39
+#define N_LARGE 41
 
 /* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
  * two halves; key rows that two segments read; prefix, window and softcap over blocks; heads
@@ -288,6 +288,7 @@ large_cases(struct ops_case c[N_LARGE])
 	static const int32_t packed_q[] = {0, 301, 303, 520},
 			     packed_kv[] = {0, 301, 301, 303, 303, 520};
 	static const int32_t thousand_q[] = {0, 1000}, thousand_kv[] = {0, 1000};
+	static const int32_t last_q[] = {0, 1}, last_kv[] = {40, 2140};
 	static const int32_t few_q[] = {0, 1, 3, 5}, few_kv[] = {0, 333, 333, 340, 340, 900};
 	const struct hone_attr_attention causal = {
 		.n_heads = 2, .n_kv_heads = 1, .head_dim = 16, .causal = 1, .scale = 0.25};
@@ -352,6 +353,12 @@ large_cases(struct ops_case c[N_LARGE])
 	attention_cases(&c[n], "attention, a few columns", &causal, 5, 900, 0, few_q, few_kv, 3);
 	n += 2;
 	attention_cases(&c[n], "attention, a few columns, all", &odd, 5, 900, 33, few_q, few_kv, 3);
+	n += 2;
+	groups.n_heads = 14;
+	groups.n_kv_heads = 2;
+	groups.head_dim = 64;
+	attention_cases(
+		&c[n], "attention, the last token", &groups, 1, 2140, 0, last_q, last_kv, 1);
 	n += 2;
 	assert_int_equal(n, N_LARGE);
 	return n;
