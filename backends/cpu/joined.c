@@ -14,6 +14,8 @@
  */
 #include "joined.h"
 
+#include "product.h"
+
 #define LOOK_AHEAD 12 /* commands between the two at most */
 
 struct range {
@@ -94,8 +96,8 @@ completes(
 {
 	const struct hone_attr_matmul *one = c->attr, *other = later->attr;
 	const int64_t k = depth_of(c, run), r = depth_of(later, run);
-	const struct hone_command *narrow = k < r ? c : later;
-	const int64_t few = one->form == CPU_NT ? HN_THIN : 0;
+	const struct hone_command *narrow = k < r ? c : later, *wide = k < r ? later : c;
+	const int64_t few = one->form == CPU_NT ? cpu_few_rows(&wide->in[1]) : 0;
 
 	if (!is_product(later) || later->n_in < 3 || one->form != other->form ||
 		c->in[0].dtype != later->in[0].dtype)

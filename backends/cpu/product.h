@@ -29,6 +29,7 @@ enum hone_status cpu_product_thin(
 /* NT of a few rows with a weight that is read as it is stored (p->b is not), as when text is
  * generated. */
 int cpu_product_is_packed(const struct cpu_product *p, const struct hone_operand *b);
+int64_t cpu_few_rows(const struct hone_operand *b); /* how many those are at most */
 enum hone_status cpu_product_packed(const struct cpu_call *call, const struct hone_operand *b,
 	const struct cpu_product *p, struct hone_error *err);
 

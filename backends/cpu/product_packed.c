@@ -64,11 +64,17 @@ packing_of(const struct hone_operand *b, int64_t *row_bytes)
 	return HN_PACKED_NONE;
 }
 
+int64_t
+cpu_few_rows(const struct hone_operand *b)
+{
+	return b->storage ? FEW_ROWS : HN_THIN;
+}
+
 int
 cpu_product_is_packed(const struct cpu_product *p, const struct hone_operand *b)
 {
 	return p->form == CPU_NT && !p->r && p->m > 0 && p->n > HN_THIN && p->k > 0 &&
-		p->m <= (b->storage ? FEW_ROWS : HN_THIN) && (b->storage || !b->space);
+		p->m <= cpu_few_rows(b) && (b->storage || !b->space);
 }
 
 /* x as f32 in the order of the codes. */
@@ -155,7 +161,7 @@ cpu_product_packed(const struct cpu_call *call, const struct hone_operand *b,
 	t.buf_at = t.w_at + (uint64_t)cpu_round_up(t.decoded * p->k * 4, 64);
 	st = cpu_reserve(call->d, (uint64_t)(p->m * (ldx + ld_sums) + p->k) * 4,
 		t.buf_at + (uint64_t)cpu_stored_buffer(b) * 4, err);
-	if (st)
+	if (st || call->d->is_probe)
 		return st;
 	shared = (float *)(void *)call->d->shared.memory;
 	t.kernel.x = shared;
