@@ -39,9 +39,6 @@ hn_adapted_of_run(const struct hn_run *run, const struct hn_engine *engine)
 		.n_adapters = run->n_adapters,
 		.tokenizer = run->tokenizer,
 		.seed = (uint64_t)run->options.run.seed,
-		.ini = run->request->text ? NULL : run->request->path,
-		.sets = run->request->sets,
-		.n_sets = run->request->n_sets,
 		.custom = &run->custom};
 
 	for (uint32_t i = 0; i < run->n_adapters; i++)

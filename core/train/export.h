@@ -39,10 +39,7 @@ struct hn_adapted {
 	const char *init_from[HN_ADAPTED_MAX]; /* by adapter: a PEFT folder, or NULL */
 	const struct hn_tokenizer *tokenizer;  /* NULL: a folder's own files are copied, if any */
 	uint64_t seed;                         /* of initial values */
-	const char *ini;         /* the run's configuration, for its card; may be NULL */
-	const char *const *sets; /* and what overrides it: "section.key=value" */
-	size_t n_sets;
-	const struct hn_custom_ops *custom; /* plugins' ops, NULL = none */
+	const struct hn_custom_ops *custom;    /* plugins' ops, NULL = none */
 };
 
 /* Numbers of the run for the model card.  NAN and negative counts are left out, as NULL is. */

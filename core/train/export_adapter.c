@@ -148,18 +148,17 @@ put_config(const struct hn_adapted *of, uint32_t instance, const char *folder, b
 	return st;
 }
 
-/* One instance into a folder that exists, and that will stand at `here`. */
+/* One instance into a folder that exists. */
 static enum hone_status
 export_instance(const struct hn_adapted *of, uint32_t instance, const struct hn_card *card,
-	const char *folder, const char *here, struct hone_error *err)
+	const char *folder, struct hone_error *err)
 {
 	char *path = hn_path_join(folder, "adapter_model.safetensors");
 	const struct hone_adapter_vt *vt = of->adapters[instance].vt;
 	struct bundle bundle = {0};
 	char type[64];
-	struct hn_card_of what = {.type = type,
-		.can_be_merged = HONE_HAS(vt, struct hone_adapter_vt, merge),
-		.here = here};
+	struct hn_card_of what = {
+		.type = type, .can_be_merged = HONE_HAS(vt, struct hone_adapter_vt, merge)};
 	enum hone_status st = collect(of, instance, &bundle, err);
 
 	hn_adapter_type_of(of->adapters[instance].section, type);
@@ -183,15 +182,13 @@ export_instance(const struct hn_adapted *of, uint32_t instance, const struct hn_
 
 static enum hone_status
 export_nested(const struct hn_adapted *of, uint32_t instance, const struct hn_card *card,
-	const struct hn_export_folder *folder, struct hone_error *err)
+	const char *folder, struct hone_error *err)
 {
-	char *nested = hn_path_join(folder->temp, of->adapters[instance].section);
-	char *here = hn_path_join(folder->path, of->adapters[instance].section);
+	char *nested = hn_path_join(folder, of->adapters[instance].section);
 	enum hone_status st = hn_dir_make(nested, err);
 
 	if (!st)
-		st = export_instance(of, instance, card, nested, here, err);
-	free(here);
+		st = export_instance(of, instance, card, nested, err);
 	free(nested);
 	return st;
 }
@@ -207,8 +204,8 @@ hn_export_adapter(const struct hn_adapted *of, const char *dir, const struct hn_
 	for (uint32_t i = 0; i < of->n_adapters && !st; i++) {
 		if (trains_weights(&of->adapters[i]))
 			continue;
-		st = n++ ? export_nested(of, i, card, &folder, err)
-			 : export_instance(of, i, card, folder.temp, folder.path, err);
+		st = n++ ? export_nested(of, i, card, folder.temp, err)
+			 : export_instance(of, i, card, folder.temp, err);
 	}
 	if (!st && n == 0)
 		st = hone_fail(err, HONE_EUNSUPPORTED,

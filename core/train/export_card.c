@@ -88,7 +88,7 @@ put_numbers(struct hn_str *out, const struct hn_adapted *of, const struct hn_car
 	put_f64(out, "seconds", card->time_s);
 }
 
-/* ---- how it is used: lines that work as they stand ---- */
+/* ---- how it is used: lines that work as they stand, in the folder, wherever it is moved ---- */
 
 /* One word for a shell, whatever is in it. */
 static void
@@ -111,39 +111,15 @@ put_string(struct hn_str *out, const char *text)
 }
 
 static void
-put_generate(struct hn_str *out, const char *model, const char *adapter)
+put_generate(struct hn_str *out, const struct hn_adapted *of, bool is_adapter)
 {
-	hn_str_puts(out, "\n```sh\nhone generate --model ");
-	put_word(out, model);
-	if (adapter) {
-		hn_str_puts(out, " --adapter ");
-		put_word(out, adapter);
-	}
+	char *base = hn_path_normal(of->model->checkpoint.path);
+
+	hn_str_puts(out, "\nIn this folder:\n\n```sh\nhone generate --model ");
+	put_word(out, is_adapter ? base : ".");
+	hn_str_puts(out, is_adapter ? " --adapter ." : "");
 	hn_str_puts(out, " --prompt \"...\"\n```\n");
-}
-
-static void
-put_merge(struct hn_str *out, const struct hn_adapted *of, const char *here)
-{
-	char *ini = hn_path_normal(of->ini), *current = hn_path_normal(".");
-
-	hn_str_puts(out, "\nA whole model of it, which transformers loads:\n\n```sh\n");
-	if (of->n_sets) { /* paths in them are relative to where they were given */
-		hn_str_puts(out, "cd ");
-		put_word(out, current);
-		hn_str_puts(out, " && ");
-	}
-	hn_str_puts(out, "hone export ");
-	put_word(out, ini);
-	for (size_t i = 0; i < of->n_sets; i++) {
-		hn_str_puts(out, " --set ");
-		put_word(out, of->sets[i]);
-	}
-	hn_str_puts(out, " --merge --to ");
-	put_word(out, here);
-	hn_str_puts(out, "-merged\n```\n");
-	free(current);
-	free(ini);
+	free(base);
 }
 
 /* A GGUF file without a repository is read by transformers as a file of its folder. */
@@ -167,42 +143,37 @@ put_python_base(struct hn_str *out, const struct hn_adapted *of, const char *bas
 
 static void
 put_python(struct hn_str *out, const struct hn_adapted *of, const struct hn_card_of *what,
-	const char *base, const char *here)
+	const char *base)
 {
 	hn_str_printf(out,
 		"\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n%s\n",
 		what->type ? "from peft import PeftModel\n" : "");
 	if (what->type) {
 		put_python_base(out, of, base);
-		hn_str_puts(out, "model = PeftModel.from_pretrained(model, ");
+		hn_str_puts(out, "model = PeftModel.from_pretrained(model, \".\")\n");
 	} else {
-		hn_str_puts(out, "model = AutoModelForCausalLM.from_pretrained(");
+		hn_str_puts(out, "model = AutoModelForCausalLM.from_pretrained(\".\")\n");
 	}
-	put_string(out, here);
-	hn_str_puts(out, ")\ntokenizer = AutoTokenizer.from_pretrained(");
-	put_string(out, here);
-	hn_str_puts(out, ")\n```\n");
+	hn_str_puts(out, "tokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n");
 }
 
 static void
 put_use(struct hn_str *out, const struct hn_adapted *of, const struct hn_card_of *what,
 	const char *base)
 {
-	char *here = hn_path_normal(what->here),
-	     *model = hn_path_normal(of->model->checkpoint.path);
-
 	if (what->type && !what->is_peft)
 		hn_str_printf(out,
 			"\nPEFT does not know `%s`; hone reads it where the plugin that gives it "
 			"is installed:\n",
 			what->type);
-	put_generate(out, what->type ? model : here, what->type ? here : NULL);
+	put_generate(out, of, what->type != NULL);
 	if (!what->type || what->is_peft)
-		put_python(out, of, what, base, here);
-	if (what->type && what->can_be_merged && of->ini)
-		put_merge(out, of, here);
-	free(model);
-	free(here);
+		put_python(out, of, what, base);
+	if (what->type && what->can_be_merged)
+		hn_str_puts(out,
+			"\n`hone export run.ini --merge --to DIR`, with the run's INI file, makes "
+			"a "
+			"whole model of it.\n");
 }
 
 enum hone_status

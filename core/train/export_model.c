@@ -364,12 +364,11 @@ put_generation(const struct hn_adapted *of, const char *folder, struct hone_erro
 }
 
 static enum hone_status
-write_folder(struct export *all, const struct hn_card *card, const struct hn_export_folder *to,
-	struct hone_error *err)
+write_folder(
+	struct export *all, const struct hn_card *card, const char *folder, struct hone_error *err)
 {
-	const char *folder = to->temp;
 	char *path = hn_path_join(folder, "model.safetensors");
-	const struct hn_card_of what = {.here = to->path};
+	const struct hn_card_of what = {0};
 	enum hone_status st = put_config(all, folder, err);
 
 	if (!st)
@@ -405,7 +404,7 @@ hn_export_model(const struct hn_adapted *of, const char *dir, enum hn_export_dty
 	if (!st)
 		st = hn_folder_begin(&folder, dir, of->model, err);
 	if (!st)
-		st = write_folder(&all, card, &folder, err);
+		st = write_folder(&all, card, folder.temp, err);
 	if (!st)
 		st = hn_folder_commit(&folder, err);
 	else

@@ -46,7 +46,6 @@ struct hn_card_of {
 	const char *type;   /* of the adapter ("lora"); NULL = a whole model */
 	bool is_peft;       /* PEFT loads it: its plugin put a peft_type */
 	bool can_be_merged; /* into the weights, for who has no plugin */
-	const char *here;   /* where the folder will stand */
 };
 enum hone_status hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
 	const struct hn_card_of *what, const char *folder, struct hone_error *err);

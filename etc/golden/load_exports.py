@@ -44,8 +44,9 @@ def adapted(case):
 
 
 def pasted(folder):
-    """The model that the lines of the folder's README.md make, as they stand."""
+    """The model that the lines of the folder's README.md make, as they stand, in the folder."""
     names = {}
+    os.chdir(folder)
     for code in re.findall(r"```python\n(.*?)```", (Path(folder) / "README.md").read_text(), re.S):
         exec(code, names)  # what was written a moment ago by hone
     return names["model"].float().eval()

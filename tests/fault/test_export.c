@@ -338,7 +338,6 @@ test_export_card_promises_peft_only_where_the_plugin_does(void **state)
 	assert_non_null(strstr(text, "PeftModel.from_pretrained"));
 	free(text);
 
-	p.b.adapted.ini = "run.ini";
 	other = *p.b.adapted.adapters[0].vt;
 	for (int i = 0; i < 3; i++) { /* says something else; says nothing; cannot be merged */
 		struct hn_adapter_ref ref = p.b.adapted.adapters[0];
