@@ -18,7 +18,7 @@
 #include "attention.h"
 
 #define KEYS       64 /* of a block: with all heads it comes from memory, each head from L1 */
-#define PIECES_MAX 16  /* of a segment */
+#define PIECES_MAX 16 /* of a segment */
 
 struct run {
 	int32_t s, first, end; /* a segment, and its blocks [first, end) */
