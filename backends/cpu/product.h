@@ -27,7 +27,8 @@ enum hone_status cpu_product_thin(
 	struct cpu_device *d, const struct cpu_product *p, struct hone_error *err);
 
 /* NT of a few rows with a weight that is read as it is stored (p->b is not), as when text is
- * generated. */
+ * generated: of a quantised one up to CPU_FEW rows, more are faster on the tiles of product.c. */
+#define CPU_FEW 32
 int cpu_product_is_packed(const struct cpu_product *p, const struct hone_operand *b);
 enum hone_status cpu_product_packed(const struct cpu_call *call, const struct hone_operand *b,
 	const struct cpu_product *p, struct hone_error *err);

@@ -17,7 +17,6 @@
 
 #include "product.h"
 
-#define FEW_ROWS   32    /* of x at most: more are faster on the tiles of product.c */
 #define PIECE      24576 /* bytes of w, about */
 #define PIECE_ROWS 256
 #define DECODED    8192 /* elements decoded at a time */
@@ -68,7 +67,7 @@ int
 cpu_product_is_packed(const struct cpu_product *p, const struct hone_operand *b)
 {
 	return p->form == CPU_NT && !p->r && p->m > 0 && p->n > HN_THIN && p->k > 0 &&
-		p->m <= (b->storage ? FEW_ROWS : HN_THIN) && (b->storage || !b->space);
+		p->m <= (b->storage ? CPU_FEW : HN_THIN) && (b->storage || !b->space);
 }
 
 /* x as f32 in the order of the codes. */
