@@ -63,6 +63,16 @@ overwrites(
 	return 0;
 }
 
+int
+cpu_may_pass(const struct hone_command *later, const struct hone_command *earlier,
+	const struct hone_run *run)
+{
+	for (uint32_t i = 0; i < later->n_out; i++)
+		if (touches(earlier, range_of(&later->out[i], run), run))
+			return 0;
+	return !overwrites(earlier, later, run);
+}
+
 static int64_t
 depth_of(const struct hone_command *c, const struct hone_run *run)
 {
