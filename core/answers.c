@@ -6,8 +6,9 @@
 
 #include "answers.h"
 
-/* Sequences in a batch: more only help while products of so few rows wait for the weights. */
-enum { SEQUENCES = 8 };
+/* Sequences in a batch where nobody says: more only help while products of so few rows wait for
+ * the weights, and each costs its part of the cache. */
+enum { SEQUENCES_MAX = 32, CACHE_BYTES = 256 << 20 };
 
 enum hone_status
 hn_answers_init(struct hn_answers *answers, const struct hn_tokenizer *tok, struct hone_error *err)
@@ -56,18 +57,47 @@ hn_answers_ask(struct hn_answers *answers, const struct hn_sample *sample, struc
 	return HONE_OK;
 }
 
+/* Bytes of keys and values of one token. */
+static int64_t
+cache_row_bytes(const struct hn_engine *engine)
+{
+	int64_t n = 0;
+
+	for (uint32_t i = 0; i < engine->model->n_sites; i++) {
+		const struct hone_site *site = &engine->model->sites[i].pub;
+
+		if (site->kind == HONE_SITE_ATTENTION)
+			n += 2 * site->n_kv_heads * site->head_dim;
+	}
+	return n * hone_dtype_bytes(engine->compute);
+}
+
+static int64_t
+choose_sequences(const struct hn_answers *answers, const struct hn_engine *engine, int64_t longest,
+	int64_t batch_size)
+{
+	const int64_t row = cache_row_bytes(engine);
+	int64_t n = batch_size;
+
+	if (n <= 0) {
+		n = row > 0 ? CACHE_BYTES / row / longest : SEQUENCES_MAX;
+		n = n < 1 ? 1 : n > SEQUENCES_MAX ? SEQUENCES_MAX : n;
+	}
+	return n < answers->n ? n : answers->n;
+}
+
 enum hone_status
 hn_answers_plan(struct hn_answers *answers, struct hn_engine *engine,
-	const struct hn_build_request *request, int64_t max_new_tokens, int64_t limit,
+	const struct hn_build_request *request, const struct hn_answers_size *size,
 	struct hone_error *err)
 {
-	int64_t longest = answers->longest_prompt + max_new_tokens;
-	struct hn_generate_capacity capacity = {
-		.sequences = answers->n < SEQUENCES ? answers->n : SEQUENCES};
+	int64_t longest = answers->longest_prompt + size->max_new_tokens;
+	struct hn_generate_capacity capacity = {0};
 
-	if (limit > 0 && longest > limit)
-		longest = limit;
+	if (size->limit > 0 && longest > size->limit)
+		longest = size->limit;
 	capacity.longest = longest > 2 ? longest : 2;
+	capacity.sequences = choose_sequences(answers, engine, capacity.longest, size->batch_size);
 	return hn_generator_init(&answers->generator, engine, request, &capacity, err);
 }
 

@@ -52,10 +52,15 @@ void hn_answers_fini(struct hn_answers *answers);
 enum hone_status hn_answers_ask(
 	struct hn_answers *answers, const struct hn_sample *sample, struct hone_error *err);
 
-/* Adds the programs to an engine, which is allocated afterwards.  `limit`: tokens of prompt
- * and answer that the model can have at all, 0 = no limit. */
+struct hn_answers_size {
+	int64_t max_new_tokens;
+	int64_t limit;      /* of prompt and answer that the model can have at all; 0 = none */
+	int64_t batch_size; /* prompts at a time; 0 = as many as are worth it */
+};
+
+/* Adds the programs to an engine, which is allocated afterwards. */
 enum hone_status hn_answers_plan(struct hn_answers *answers, struct hn_engine *engine,
-	const struct hn_build_request *request, int64_t max_new_tokens, int64_t limit,
+	const struct hn_build_request *request, const struct hn_answers_size *size,
 	struct hone_error *err);
 
 /* Answers all prompts; the texts are in answers->asked.  `ends` of the decoding are those of

@@ -22,6 +22,7 @@
 #include "cpu.h"
 #include "joined.h"
 #include "ops.h"
+#include "product.h"
 
 #define ALIGNMENT  64
 #define HUGE_BYTES (UINT64_C(2) << 20)
@@ -279,6 +280,16 @@ run_call(const struct cpu_call *call, struct hone_error *err)
 }
 
 static enum hone_status
+run_packed(const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
+{
+	const enum hone_status st = cpu_product_packed(call, taken, err);
+
+	if (st && call->c->name)
+		hone_error_while(err, "computing %s", call->c->name);
+	return st;
+}
+
+static enum hone_status
 submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t stride,
 	const struct hone_run *run, struct hone_error *err)
 {
@@ -286,9 +297,10 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 	const uint8_t *const first = (const uint8_t *)commands;
 	const struct hone_command *waiting = NULL;
 	uint32_t taken_at = 0; /* by which command, where `waiting` is one */
+	uint32_t taken = 0;    /* bit j: command i + j has run already */
 	enum hone_status st = HONE_OK;
 
-	for (uint32_t i = 0, n_done; i < n && !st; i += n_done) {
+	for (uint32_t i = 0, n_done; i < n && !st; i += n_done, taken >>= n_done) {
 		const uint8_t *at = first + (size_t)i * stride;
 		struct cpu_call call = {.d = d,
 			.k = d->k,
@@ -298,6 +310,13 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 			.n_later = n - i - 1,
 			.stride = stride};
 
+		n_done = 1;
+		if (taken & 1)
+			continue;
+		if (!waiting && cpu_is_packed(call.c, run)) {
+			st = run_packed(&call, &taken, err);
+			continue;
+		}
 		n_done = cpu_gate_run(d, at, n - i, stride, run);
 		if (n_done)
 			continue;

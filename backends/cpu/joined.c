@@ -63,6 +63,16 @@ overwrites(
 	return 0;
 }
 
+int
+cpu_may_pass(const struct hone_command *later, const struct hone_command *earlier,
+	const struct hone_run *run)
+{
+	for (uint32_t i = 0; i < later->n_out; i++)
+		if (touches(earlier, range_of(&later->out[i], run), run))
+			return 0;
+	return !overwrites(earlier, later, run);
+}
+
 static int64_t
 depth_of(const struct hone_command *c, const struct hone_run *run)
 {
@@ -89,15 +99,17 @@ same_place(const struct hone_operand *a, const struct hone_operand *b, const str
 }
 
 /* Is `later` a product that is added in place to `c`, one of the two narrow, the other not?
- * A general product must be left for the wide one: thin ones do not take another along. */
+ * A general product must be left for the wide one: thin and packed ones do not take another
+ * along. */
 static int
 completes(
 	const struct hone_command *c, const struct hone_command *later, const struct hone_run *run)
 {
 	const struct hone_attr_matmul *one = c->attr, *other = later->attr;
 	const int64_t k = depth_of(c, run), r = depth_of(later, run);
-	const struct hone_command *narrow = k < r ? c : later, *wide = k < r ? later : c;
-	const int64_t few = one->form == CPU_NT ? cpu_few_rows(&wide->in[1]) : 0;
+	const struct hone_command *narrow = k < r ? c : later;
+	const struct hone_command *wide = k < r ? later : c;
+	const int64_t few = one->form != CPU_NT ? 0 : wide->in[1].storage ? CPU_FEW : HN_THIN;
 
 	if (!is_product(later) || later->n_in < 3 || one->form != other->form ||
 		c->in[0].dtype != later->in[0].dtype)

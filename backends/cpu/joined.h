@@ -21,4 +21,8 @@ struct cpu_product cpu_join_product(
 uint32_t cpu_gate_run(struct cpu_device *d, const void *commands, uint32_t n, uint32_t stride,
 	const struct hone_run *run);
 
+/* May `later` run before `earlier`, or beside it?  Neither writes what the other touches. */
+int cpu_may_pass(const struct hone_command *later, const struct hone_command *earlier,
+	const struct hone_run *run);
+
 #endif

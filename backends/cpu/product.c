@@ -588,9 +588,8 @@ start_from_c(const struct cpu_call *call, struct cpu_product *p)
 	p->c.p = NULL;
 }
 
-/* The product that a command is. */
-static struct cpu_product
-product_of(const struct hone_command *c, const struct hone_run *run)
+struct cpu_product
+cpu_product_of(const struct hone_command *c, const struct hone_run *run)
 {
 	const struct hone_attr_matmul *attr = c->attr;
 	struct cpu_product p = {.form = attr->form,
@@ -625,7 +624,7 @@ find_next(const struct cpu_call *call, struct cpu_product *next)
 
 		if (c->op != HONE_OP_MATMUL || c->in[1].storage)
 			continue;
-		*next = product_of(c, call->run);
+		*next = cpu_product_of(c, call->run);
 		if (next->form != CPU_TN && !cpu_product_is_thin(next) && next->k > HN_NARROW &&
 			next->m > 0 && next->n > 0)
 			return 1;
@@ -636,11 +635,11 @@ find_next(const struct cpu_call *call, struct cpu_product *next)
 enum hone_status
 cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 {
-	struct cpu_product p = product_of(call->c, call->run), next;
+	struct cpu_product p = cpu_product_of(call->c, call->run), next;
 	const struct hone_operand *b = &call->c->in[1];
 
 	if (call->joined) {
-		const struct cpu_product earlier = product_of(call->joined, call->run);
+		const struct cpu_product earlier = cpu_product_of(call->joined, call->run);
 
 		if (earlier.k >= p.k)
 			b = &call->joined->in[1];
@@ -648,8 +647,6 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 	}
 	if (p.c.p && p.form == CPU_TN)
 		start_from_c(call, &p);
-	if (cpu_product_is_packed(&p, b))
-		return cpu_product_packed(call, b, &p, err);
 	if (b->storage)
 		return cpu_product_stored(call, b, &p, err);
 	if (cpu_product_is_thin(&p))

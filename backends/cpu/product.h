@@ -27,10 +27,18 @@ enum hone_status cpu_product_thin(
 	struct cpu_device *d, const struct cpu_product *p, struct hone_error *err);
 
 /* NT of a few rows with a weight that is read as it is stored (p->b is not), as when text is
- * generated. */
+ * generated: of a quantised one up to CPU_FEW rows, more are faster on the tiles of product.c. */
+#define CPU_FEW 32
 int cpu_product_is_packed(const struct cpu_product *p, const struct hone_operand *b);
-int64_t cpu_few_rows(const struct hone_operand *b); /* how many those are at most */
-enum hone_status cpu_product_packed(const struct cpu_call *call, const struct hone_operand *b,
-	const struct cpu_product *p, struct hone_error *err);
+
+/* Runs call->c and whichever of the commands after it multiply the same rows and may run beside
+ * it: bit j of *taken is command j after it, and says already which have run. */
+enum hone_status cpu_product_packed(
+	const struct cpu_call *call, uint32_t *taken, struct hone_error *err);
+/* Is the command such a product? */
+int cpu_is_packed(const struct hone_command *c, const struct hone_run *run);
+
+/* The product that a command is. */
+struct cpu_product cpu_product_of(const struct hone_command *c, const struct hone_run *run);
 
 #endif

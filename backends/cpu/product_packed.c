@@ -7,6 +7,9 @@
  * decoded into a worker's scratch, in f32, and read from L1 or L2.  x is brought to f32 and
  * into the order of the codes first, once for all pieces.
  *
+ * Commands that multiply the same rows (q, k and v; gate and up) and may run beside each other
+ * are one job: x is turned once, and threads meet once.
+ *
  * A piece is a block of rows of w, of a size in bytes that depends on the shape alone; more
  * rows of x than HN_THIN pass one after the other while the block is in cache.  A row of y does
  * not depend on the others.  Flops 2 m n k; bytes of w once.  Twin: matmul of reference.
@@ -15,21 +18,30 @@
 
 #include <hone/storage.h>
 
+#include "joined.h"
 #include "product.h"
 
-#define FEW_ROWS   32    /* of x at most: more are faster on the tiles of product.c */
 #define PIECE      24576 /* bytes of w, about */
 #define PIECE_ROWS 256
 #define DECODED    8192 /* elements decoded at a time */
 
+#define TOGETHER   4  /* products of a job at most */
+#define LOOK_AHEAD 12 /* commands to look through for them; less than the bits of `taken` */
+
 struct packed {
-	const struct cpu_call *call;
-	const struct cpu_product *p;
+	struct cpu_product p;
 	const struct hone_operand *b;
-	struct hn_packed kernel; /* all but w, n, out */
 	int64_t row_bytes, rows; /* of w; of a piece */
 	int64_t decoded;         /* rows decoded at a time, 0 = none */
+	int64_t end;             /* pieces of this product and of those before it */
 	uint64_t w_at, buf_at;   /* scratch of a worker */
+};
+
+struct job {
+	const struct cpu_call *call;
+	struct hn_packed kernel; /* all but w, n, out */
+	struct packed product[TOGETHER];
+	int32_t n, pad;
 };
 
 static const struct {
@@ -64,57 +76,71 @@ packing_of(const struct hone_operand *b, int64_t *row_bytes)
 	return HN_PACKED_NONE;
 }
 
-int64_t
-cpu_few_rows(const struct hone_operand *b)
-{
-	return b->storage ? FEW_ROWS : HN_THIN;
-}
-
 int
 cpu_product_is_packed(const struct cpu_product *p, const struct hone_operand *b)
 {
-	return p->form == CPU_NT && !p->r && p->m > 0 && p->n > HN_THIN && p->k > 0 &&
-		p->m <= cpu_few_rows(b) && (b->storage || !b->space);
+	return p->form == CPU_NT && p->m > 0 && p->n > HN_THIN && p->k > 0 &&
+		p->m <= (b->storage ? CPU_FEW : HN_THIN) && (b->storage || !b->space);
 }
+
+int
+cpu_is_packed(const struct hone_command *c, const struct hone_run *run)
+{
+	struct cpu_product p;
+
+	if (c->op != HONE_OP_MATMUL)
+		return 0;
+	p = cpu_product_of(c, run);
+	return cpu_product_is_packed(&p, &c->in[1]);
+}
+
+/* ---- running ---- */
 
 /* x as f32 in the order of the codes. */
 static void
-turn(const struct packed *t, float *x, float *sums, float *buffer)
+turn(const struct job *job, float *x, float *sums, float *buffer)
 {
-	const struct cpu_product *p = t->p;
+	const struct cpu_product *p = &job->product[0].p;
+	const struct hn_cpu_kernels *k = job->call->k;
 
 	for (int64_t r = 0; r < p->m; r++)
-		t->call->k->packed_turn(t->kernel.packing,
-			cpu_read(t->call->k, &p->a, r * p->lda, p->k, buffer), p->k,
-			x + r * t->kernel.ldx, sums + r * t->kernel.ld_sums);
+		k->packed_turn(job->kernel.packing, cpu_read(k, &p->a, r * p->lda, p->k, buffer),
+			p->k, x + r * job->kernel.ldx, sums + r * job->kernel.ld_sums);
 }
 
-/* Rows [first, first + n) of w against all of x, into the piece's results from `at`. */
+/* n rows of w against all of x, into a piece's results. */
 static void
-some_rows(const struct packed *t, const void *w, int64_t n, float *out)
+some_rows(const struct job *job, const struct packed *t, const void *w, int64_t n, float *out)
 {
-	struct hn_packed k = t->kernel;
+	struct hn_packed k = job->kernel;
 
 	k.w = w;
 	k.n = n;
-	for (int64_t r = 0; r < t->p->m; r += HN_THIN) {
-		k.m = cpu_min(HN_THIN, t->p->m - r);
-		k.x = t->kernel.x + r * k.ldx;
-		k.sums = t->kernel.sums + r * k.ld_sums;
+	k.ldo = t->rows;
+	for (int64_t r = 0; r < t->p.m; r += HN_THIN) {
+		k.m = cpu_min(HN_THIN, t->p.m - r);
+		k.x = job->kernel.x + r * k.ldx;
+		k.sums = job->kernel.sums + r * k.ld_sums;
 		k.out = out + r * k.ldo;
-		t->call->k->packed(&k);
+		job->call->k->packed(&k);
 	}
 }
 
 static void
 piece(void *ctx, int64_t i, int32_t worker)
 {
-	const struct packed *t = ctx;
-	const struct cpu_product *p = t->p;
-	const int64_t at = i * t->rows, n = cpu_min(t->rows, p->n - at);
-	uint8_t *scratch = t->call->d->worker[worker].memory;
-	float *out = (float *)(void *)(scratch);
-	float *w = (float *)(void *)(scratch + t->w_at);
+	const struct job *job = ctx;
+	const struct packed *t = job->product;
+	const struct cpu_product *p;
+	uint8_t *scratch = job->call->d->worker[worker].memory;
+	float *out = (float *)(void *)scratch;
+	int64_t at, n;
+
+	while (i >= t->end)
+		t++;
+	p = &t->p;
+	at = (i - (t == job->product ? 0 : t[-1].end)) * t->rows;
+	n = cpu_min(t->rows, p->n - at);
 	const struct hn_finish f = {.m = p->m,
 		.n = n,
 		.tile = out,
@@ -127,46 +153,113 @@ piece(void *ctx, int64_t i, int32_t worker)
 		.c_dtype = p->c.dtype};
 
 	if (!t->decoded)
-		some_rows(t, (const uint8_t *)t->b->buffer + t->b->offset + at * t->row_bytes, n,
-			out);
+		some_rows(job, t, (const uint8_t *)t->b->buffer + t->b->offset + at * t->row_bytes,
+			n, out);
 	for (int64_t j = 0; t->decoded && j < n; j += t->decoded) {
 		const int64_t some = cpu_min(t->decoded, n - j);
+		float *w = (float *)(void *)(scratch + t->w_at);
 
 		cpu_stored_read(t->b, (at + j) * p->k, some * p->k, w,
 			(float *)(void *)(scratch + t->buf_at));
-		some_rows(t, w, some, out + j);
+		some_rows(job, t, w, some, out + j);
 	}
-	t->call->k->finish(&f);
+	job->call->k->finish(&f);
+}
+
+/* ---- what runs together ---- */
+
+/* Adds a product; scratch of a worker grows by what it needs. */
+static void
+add(struct job *job, const struct hone_command *c, uint64_t *bytes)
+{
+	struct packed *t = &job->product[job->n];
+	const int64_t before = job->n ? t[-1].end : 0;
+	uint64_t need;
+
+	t->p = cpu_product_of(c, job->call->run);
+	t->b = &c->in[1];
+	t->decoded = 0;
+	if (packing_of(t->b, &t->row_bytes) == HN_PACKED_NONE) {
+		t->row_bytes = t->p.k;
+		t->decoded = cpu_ceil(DECODED, t->p.k);
+	}
+	t->rows = cpu_round_up(cpu_min(cpu_ceil(PIECE, t->row_bytes), PIECE_ROWS), 16);
+	t->w_at = (uint64_t)(t->p.m * t->rows * 4);
+	t->buf_at = t->w_at + (uint64_t)cpu_round_up(t->decoded * t->p.k * 4, 64);
+	need = t->buf_at + (uint64_t)cpu_stored_buffer(t->b) * 4;
+	*bytes = need > *bytes ? need : *bytes;
+	t->end = before + cpu_ceil(t->p.n, t->rows);
+	job->n++;
+}
+
+/* The same rows, read in the same order, from a weight of the same kind? */
+static int
+is_beside(const struct job *job, const struct hone_command *c)
+{
+	const struct packed *first = &job->product[0];
+	struct cpu_product p;
+	int64_t bytes;
+
+	if (!cpu_is_packed(c, job->call->run))
+		return 0;
+	p = cpu_product_of(c, job->call->run);
+	return p.a.p == first->p.a.p && p.a.dtype == first->p.a.dtype && p.m == first->p.m &&
+		p.k == first->p.k && p.lda == first->p.lda &&
+		packing_of(&c->in[1], &bytes) == packing_of(first->b, &bytes);
+}
+
+/* Takes later commands along that may run before all that is between; *taken says, and says
+ * already, which have run. */
+static void
+add_others(struct job *job, uint32_t *taken, uint64_t *bytes)
+{
+	const struct cpu_call *call = job->call;
+
+	for (uint32_t i = 0; i < call->n_later && i < LOOK_AHEAD && job->n < TOGETHER; i++) {
+		const struct hone_command *c =
+			(const void *)(call->later + (size_t)i * call->stride);
+		const uint32_t bit = UINT32_C(2) << i;
+		int may =
+			!(*taken & bit) && is_beside(job, c) && cpu_may_pass(c, call->c, call->run);
+
+		for (uint32_t j = 0; j < i && may; j++)
+			may = cpu_may_pass(c,
+				(const void *)(call->later + (size_t)j * call->stride), call->run);
+		if (!may)
+			continue;
+		add(job, c, bytes);
+		*taken |= bit;
+	}
 }
 
 enum hone_status
-cpu_product_packed(const struct cpu_call *call, const struct hone_operand *b,
-	const struct cpu_product *p, struct hone_error *err)
+cpu_product_packed(const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
 {
-	struct packed t = {.call = call, .p = p, .b = b};
-	const int64_t ldx = HN_PACKED_X(p->k), ld_sums = HN_PACKED_SUMS(p->k);
+	struct job job = {.call = call};
+	uint64_t bytes = 0;
+	int64_t m, k, ldx, ld_sums, unused;
 	float *shared;
 	enum hone_status st;
 
-	t.kernel = (struct hn_packed){
-		.packing = packing_of(b, &t.row_bytes), .k = p->k, .ldx = ldx, .ld_sums = ld_sums};
-	if (t.kernel.packing == HN_PACKED_NONE) {
-		t.kernel.packing = HN_PACKED_F32;
-		t.row_bytes = p->k;
-		t.decoded = cpu_ceil(DECODED, p->k);
-	}
-	t.rows = cpu_round_up(cpu_min(cpu_ceil(PIECE, t.row_bytes), PIECE_ROWS), 16);
-	t.kernel.ldo = t.rows;
-	t.w_at = (uint64_t)(p->m * t.rows * 4);
-	t.buf_at = t.w_at + (uint64_t)cpu_round_up(t.decoded * p->k * 4, 64);
-	st = cpu_reserve(call->d, (uint64_t)(p->m * (ldx + ld_sums) + p->k) * 4,
-		t.buf_at + (uint64_t)cpu_stored_buffer(b) * 4, err);
-	if (st || call->d->is_probe)
+	add(&job, call->c, &bytes);
+	add_others(&job, taken, &bytes);
+	m = job.product[0].p.m;
+	k = job.product[0].p.k;
+	ldx = HN_PACKED_X(k);
+	ld_sums = HN_PACKED_SUMS(k);
+	st = cpu_reserve(call->d, (uint64_t)(m * (ldx + ld_sums) + k) * 4, bytes, err);
+	if (st)
 		return st;
 	shared = (float *)(void *)call->d->shared.memory;
-	t.kernel.x = shared;
-	t.kernel.sums = shared + p->m * ldx;
-	turn(&t, shared, shared + p->m * ldx, shared + p->m * (ldx + ld_sums));
-	cpu_run(call->d, cpu_ceil(p->n, t.rows), piece, &t);
+	job.kernel = (struct hn_packed){.packing = packing_of(job.product[0].b, &unused),
+		.k = k,
+		.x = shared,
+		.sums = shared + m * ldx,
+		.ldx = ldx,
+		.ld_sums = ld_sums};
+	if (job.kernel.packing == HN_PACKED_NONE)
+		job.kernel.packing = HN_PACKED_F32;
+	turn(&job, shared, shared + m * ldx, shared + m * (ldx + ld_sums));
+	cpu_run(call->d, job.product[job.n - 1].end, piece, &job);
 	return HONE_OK;
 }

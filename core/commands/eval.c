@@ -85,16 +85,15 @@ plan_answers(struct evaluation *e, struct hone_error *err)
 {
 	struct hn_build_request request = hn_run_build_request(e->run, HN_BUILD_DECODE);
 	enum hone_status st = hn_answers_init(&e->answers, e->run->tokenizer, err);
-	int64_t limit = 0;
+	struct hn_answers_size size = {.max_new_tokens = e->run->options.generate.max_new_tokens,
+		.batch_size = e->run->options.generate.batch_size};
 
 	request.without_adapters = e->result->without_adapters;
 	(void)hn_config_i64_or(
-		&e->run->model.checkpoint.config, "max_position_embeddings", 0, &limit, NULL);
+		&e->run->model.checkpoint.config, "max_position_embeddings", 0, &size.limit, NULL);
 	if (!st)
 		st = ask_all(e, err);
-	return st ? st
-		  : hn_answers_plan(&e->answers, &e->session.engine, &request,
-			    e->run->options.generate.max_new_tokens, limit, err);
+	return st ? st : hn_answers_plan(&e->answers, &e->session.engine, &request, &size, err);
 }
 
 static enum hone_status

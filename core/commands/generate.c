@@ -334,16 +334,16 @@ static enum hone_status
 make_ready(struct asking *a, const struct hn_decoding *decoding, struct hone_error *err)
 {
 	struct hn_build_request request = hn_run_build_request(&a->run, HN_BUILD_DECODE);
-	int64_t limit = 0;
+	struct hn_answers_size size = {.max_new_tokens = decoding->max_new_tokens,
+		.batch_size = a->run.options.generate.batch_size};
 	enum hone_status st;
 
 	request.without_adapters = a->result.without_adapters;
 	(void)hn_config_i64_or(
-		&a->run.model.checkpoint.config, "max_position_embeddings", 0, &limit, NULL);
+		&a->run.model.checkpoint.config, "max_position_embeddings", 0, &size.limit, NULL);
 	hn_engine_init(&a->engine, &a->run.model, &a->run.params, a->run.devices, a->run.n_devices,
 		a->run.compute);
-	st = hn_answers_plan(
-		&a->answers, &a->engine, &request, decoding->max_new_tokens, limit, err);
+	st = hn_answers_plan(&a->answers, &a->engine, &request, &size, err);
 	if (!st)
 		st = hn_engine_allocate(&a->engine, err);
 	return st ? st : hn_result_load(&a->result, &a->run, &a->engine, err);

@@ -88,6 +88,7 @@ struct hn_checkpoint_options {
 
 struct hn_generate_options {
 	int64_t max_new_tokens;
+	int64_t batch_size; /* 0 = auto */
 	double temperature; /* 0 = greedy */
 	int64_t top_k;      /* 0 = all */
 	double top_p, min_p, repetition_penalty;

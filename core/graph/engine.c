@@ -463,3 +463,42 @@ hn_engine_clear(const struct hn_engine *engine, int32_t kind, struct hone_error 
 	engine->is_raw[kind] = engine->is_raw[kind] && st;
 	return st;
 }
+
+/* By way of the host, as devices copy nothing among their own buffers. */
+static enum hone_status
+copy_bytes(const struct hn_engine *engine, uint64_t from, uint64_t to, uint64_t n,
+	struct hone_error *err)
+{
+	const struct hn_device *device = engine->devices;
+	const hone_buffer buffer = engine->buffers[HN_MEMORY_STATES];
+	enum hone_status st = HONE_OK;
+	uint8_t block[16384];
+
+	for (uint64_t at = 0; at < n && !st; at += sizeof block) {
+		const uint64_t some = n - at < sizeof block ? n - at : sizeof block;
+
+		st = device->vt->download(device->device, buffer, from + at, block, some, err);
+		if (!st)
+			st = device->vt->upload(device->device, buffer, to + at, block, some, err);
+	}
+	return st;
+}
+
+enum hone_status
+hn_engine_copy_rows(const struct hn_engine *engine, const struct hn_program *program, int64_t from,
+	int64_t to, int64_t n, struct hone_error *err)
+{
+	enum hone_status st = HONE_OK;
+
+	for (uint32_t i = 0; i < program->graph.n_states && !st; i++) {
+		const struct hn_state *state = &program->graph.states[i];
+		const int64_t rows = hn_graph_value(&program->graph, state->value)->dim[0];
+		const uint64_t row = state->n_bytes / (uint64_t)rows;
+		const uint64_t begin = program->places[state->value].offset;
+
+		HONE_BUG_ON(from + n > rows || to + n > rows);
+		st = copy_bytes(engine, begin + (uint64_t)from * row, begin + (uint64_t)to * row,
+			(uint64_t)n * row, err);
+	}
+	return st;
+}

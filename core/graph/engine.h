@@ -88,6 +88,11 @@ enum hone_status hn_engine_set(const struct hn_engine *engine, int32_t kind,
 /* Clears a kind that still is as it was allocated; costs nothing afterwards. */
 enum hone_status hn_engine_settle(
 	const struct hn_engine *engine, int32_t kind, struct hone_error *err);
+/* Rows [from, from + n) of every state of a program, such as a cache, to [to, to + n), which
+ * lie apart from them. */
+enum hone_status hn_engine_copy_rows(const struct hn_engine *engine,
+	const struct hn_program *program, int64_t from, int64_t to, int64_t n,
+	struct hone_error *err);
 /* All of a kind to zero. */
 enum hone_status hn_engine_clear(
 	const struct hn_engine *engine, int32_t kind, struct hone_error *err);

@@ -2,6 +2,7 @@
  * generate.c - admitting prompts, prefill in blocks, decoding, and the end of a sequence.
  *
  *     while anything waits or lives:
+ *         rows that a text shares with an earlier one are copied when they are there
  *         waiting prompts take free regions, lowest first
  *         prefill until every text but its newest token is in the cache
  *         decode one row per sequence
@@ -17,7 +18,8 @@
 #include "model/damage.h"
 #include "train/generate.h"
 
-enum { PREFILL_ROWS = 256 };
+/* A common beginning shorter than SHARED_MIN is not worth a run of its own. */
+enum { PREFILL_ROWS = 256, SHARED_MIN = 16 };
 
 const char *
 hn_finish_name(enum hn_finish finish)
@@ -75,7 +77,7 @@ make_memory(struct hn_generator *g)
 	g->logits = hn_alloc(S * (size_t)(g->vocabulary * hone_dtype_bytes(g->engine->compute)));
 	hn_sampler_init(&g->sampler, g->vocabulary);
 	for (size_t s = 0; s < S; s++) {
-		g->sequences[s].prompt = -1;
+		g->sequences[s] = (struct hn_sequence){.prompt = -1, .donor = -1};
 		g->sequences[s].ids = g->ids + s * L;
 	}
 }
@@ -193,7 +195,8 @@ run_rows(struct hn_generator *g, struct hn_program *program, int64_t rows, int64
 
 	put(columns.offsets, 0, 0);
 	for (int64_t s = 0; s < g->capacity.sequences && bound.n_rows < rows; s++)
-		if (g->sequences[s].prompt >= 0 && g->sequences[s].n_in < g->sequences[s].n)
+		if (g->sequences[s].prompt >= 0 && g->sequences[s].donor < 0 &&
+			g->sequences[s].n_in < g->sequences[s].n)
 			bind_sequence(g, &columns, s, rows, &bound);
 	hn_program_set_live(program, "text", bound.n_rows);
 	hn_program_set_live(program, "text.segments", bound.n_segments);
@@ -318,23 +321,86 @@ run_and_extend(
 
 /* ---- the loop ---- */
 
-/* Waiting prompts take free regions. */
-static void
-admit(struct call *call)
+/* How many of a prompt's tokens, all but the last at most, a text begins with too. */
+static int64_t
+count_shared(const struct hn_prompt *prompt, const int32_t *ids, int64_t n)
 {
-	struct hn_generator *g = call->g;
+	int64_t i = 0;
 
-	for (int64_t s = 0; s < g->capacity.sequences && call->next < call->n_prompts; s++) {
-		const struct hn_prompt *prompt = &call->prompts[call->next];
+	n = n < prompt->n - 1 ? n : prompt->n - 1;
+	while (i < n && prompt->ids[i] == ids[i])
+		i++;
+	return i;
+}
+
+/* Gives region s to a prompt.  What the region itself holds of its beginning stays; else the
+ * text that has most of it is waited for: a living one will have all its tokens in the cache,
+ * one that has ended keeps its rows until the region is given away. */
+static void
+take_region(struct hn_generator *g, int64_t s, const struct hn_prompt *prompt, int64_t index)
+{
+	struct hn_sequence *sequence = &g->sequences[s];
+	int64_t own = count_shared(prompt, sequence->ids, sequence->n_in);
+
+	own = own < SHARED_MIN ? 0 : own;
+	*sequence = (struct hn_sequence){.prompt = index,
+		.n = prompt->n,
+		.n_in = own,
+		.n_prompt = prompt->n,
+		.donor = -1,
+		.n_shared = own < SHARED_MIN ? SHARED_MIN - 1 : own,
+		.ids = sequence->ids};
+	for (int64_t d = 0; d < g->capacity.sequences; d++) {
+		const struct hn_sequence *other = &g->sequences[d];
+		const int64_t there = other->prompt >= 0 ? other->n : other->n_in;
+		const int64_t n = d == s ? 0 : count_shared(prompt, other->ids, there);
+
+		if (n > sequence->n_shared) {
+			sequence->n_shared = n;
+			sequence->donor = d;
+		}
+	}
+	memcpy(sequence->ids, prompt->ids, (size_t)prompt->n * sizeof *prompt->ids);
+}
+
+/* Copies the rows that sequences wait for, where they are there.  Before regions are given
+ * away. */
+static enum hone_status
+copy_shared(struct hn_generator *g, struct hone_error *err)
+{
+	const int64_t longest = g->capacity.longest;
+	enum hone_status st = HONE_OK;
+
+	for (int64_t s = 0; s < g->capacity.sequences && !st; s++) {
 		struct hn_sequence *sequence = &g->sequences[s];
 
-		if (sequence->prompt >= 0)
+		if (sequence->prompt < 0 || sequence->donor < 0 ||
+			g->sequences[sequence->donor].n_in < sequence->n_shared)
 			continue;
-		sequence->prompt = call->next++;
-		sequence->n = sequence->n_prompt = prompt->n;
-		sequence->n_in = 0;
-		memcpy(sequence->ids, prompt->ids, (size_t)prompt->n * sizeof *prompt->ids);
+		st = hn_engine_copy_rows(g->engine, &g->prefill,
+			sequence->donor * longest + sequence->n_in, s * longest + sequence->n_in,
+			sequence->n_shared - sequence->n_in, err);
+		sequence->n_in = sequence->n_shared;
+		sequence->donor = -1;
 	}
+	return st;
+}
+
+/* Waiting prompts take free regions. */
+static enum hone_status
+admit(struct call *call, struct hone_error *err)
+{
+	struct hn_generator *g = call->g;
+	enum hone_status st = copy_shared(g, err);
+
+	for (int64_t s = 0; s < g->capacity.sequences && call->next < call->n_prompts && !st; s++) {
+		if (g->sequences[s].prompt >= 0)
+			continue;
+		take_region(g, s, &call->prompts[call->next], call->next);
+		call->next++;
+		st = copy_shared(g, err);
+	}
+	return st;
 }
 
 /* Whether some sequence lives, and whether one has more than a row to run. */
@@ -350,7 +416,7 @@ is_any_alive(const struct hn_generator *g, bool *has_prefill)
 		if (sequence->prompt < 0)
 			continue;
 		is_alive = true;
-		*has_prefill |= sequence->n - sequence->n_in > 1;
+		*has_prefill |= sequence->donor < 0 && sequence->n - sequence->n_in > 1;
 	}
 	return is_alive;
 }
@@ -392,11 +458,14 @@ hn_generate(struct hn_generator *generator, const struct hn_prompt *prompts, int
 			decoding->max_new_tokens);
 	for (int64_t i = 0; i < n_prompts && !st; i++)
 		st = check_prompt(generator, &prompts[i], i, err);
-	for (int64_t s = 0; s < generator->capacity.sequences; s++)
+	/* Rows of an earlier call may be of other weights. */
+	for (int64_t s = 0; s < generator->capacity.sequences; s++) {
 		generator->sequences[s].prompt = -1;
+		generator->sequences[s].n_in = 0;
+	}
 	while (!st) {
-		admit(&call);
-		if (!is_any_alive(generator, &has_prefill))
+		st = admit(&call, err);
+		if (st || !is_any_alive(generator, &has_prefill))
 			break;
 		st = has_prefill ? run_and_extend(&call, &generator->prefill,
 					   generator->capacity.prefill_rows, err)

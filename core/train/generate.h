@@ -7,6 +7,10 @@
  * A prompt that waits takes the region of a sequence that has ended, always the lowest free
  * one, so the order of everything follows from the prompts alone.
  *
+ * Where a prompt begins as another text in the cache does, or as one that is about to be there,
+ * the rows of that beginning are copied instead of computed again: a common preamble of many
+ * prompts is run once.
+ *
  * What a prompt gets does not depend on what else is in the batch, beyond the rounding of
  * products with another number of rows.  It is no server: prompts are all there at the start.
  */
@@ -63,7 +67,9 @@ struct hn_sequence {
 	int64_t prompt;  /* index; -1 = free */
 	int64_t n, n_in; /* tokens of the text; of which are in the cache */
 	int64_t n_prompt;
-	int32_t *ids; /* [longest] */
+	int64_t donor;    /* the sequence whose rows it waits for; -1 = none */
+	int64_t n_shared; /* rows that it waits for */
+	int32_t *ids;     /* [longest] */
 };
 
 struct hn_generator {

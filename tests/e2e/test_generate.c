@@ -108,7 +108,7 @@ check_batch(const json_t *cases, const char *adapter, bool is_chat, const char *
 	}
 	hn_str_puts(&command, "| ");
 	put_command(&command, adapter, is_chat, backend);
-	hn_str_puts(&command, " --json");
+	hn_str_puts(&command, " --json --set generate.batch_size=3");
 	out = line = run(command.text, 0);
 	json_array_foreach(cases, i, item)
 	{

@@ -5,7 +5,8 @@
  * Would catch: a cache row in the wrong place, a position that restarts, a region that sees
  * its neighbour or what a text before it left there, logits of the wrong row, an answer that
  * depends on the size of a prefill block or on what else is in the batch, an end token in the
- * answer, memory asked for per token.
+ * answer, memory asked for per token, rows of a common beginning that are another text's, that
+ * come too early, or that are computed again.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -363,6 +364,55 @@ test_generate_batch_gives_what_each_prompt_gives_alone(void **state)
 }
 
 /* Answers that end at different times, so that waiting prompts take their places. */
+/* Nine prompts of which the last is the beginning of another, all but one with a common beginning
+ * of 60 tokens, in few regions and in many. */
+static void
+check_shared(const char *backend)
+{
+	static const struct hn_generate_capacity capacities[] = {
+		{3, 120, 0}, {9, 120, 16}, {2, 100, 0}, {1, 110, 0}};
+	const struct hn_decoding decoding = {.max_new_tokens = 14};
+	static int32_t ids[8][70];
+	struct answers expected = {0};
+	struct prompts p;
+	struct setup s;
+	int64_t n_rows = 0;
+
+	open_prompts(&p, "tiny-llama");
+	for (int i = 0; i < 8; i++) {
+		memcpy(ids[i], p.list[3].ids, sizeof ids[i]);
+		memcpy(ids[i] + 60, p.list[2].ids + i, (size_t)(1 + i) * sizeof ids[i][0]);
+	}
+	p.list[0] = (struct hn_prompt){p.list[2].ids, 20};
+	for (p.n = 1; p.n < 8; p.n++)
+		p.list[p.n] = (struct hn_prompt){ids[p.n], 61 + p.n};
+	p.list[p.n++] = (struct hn_prompt){ids[0], 40};
+	open_setup(&s, "golden/models/tiny-llama", backend, HONE_DTYPE_F32,
+		(struct hn_generate_capacity){1, 120, 0});
+	alone(&s, &p, &decoding, &expected);
+	n_rows = s.generator.n_rows;
+	close_setup(&s);
+	for (size_t i = 0; i < sizeof capacities / sizeof capacities[0]; i++) {
+		struct answers a = {0};
+
+		open_setup(&s, "golden/models/tiny-llama", backend, HONE_DTYPE_F32, capacities[i]);
+		generate(&s, p.list, p.n, &decoding, &a);
+		check_same(&expected, &a, p.n);
+		/* Six of the common beginnings, and the 39 tokens before the last one's last. */
+		assert_int_equal(s.generator.n_rows, n_rows - 6 * 60 - 39);
+		close_setup(&s);
+	}
+	hn_tensor_file_close(&p.file);
+}
+
+static void
+test_generate_common_beginnings_are_run_once_and_change_nothing(void **state)
+{
+	(void)state;
+	check_shared("reference");
+	check_shared("cpu");
+}
+
 /* One text asked four times in a batch is drawn four times. */
 static void
 test_generate_equal_prompts_are_drawn_apart(void **state)
@@ -471,6 +521,7 @@ main(void)
 		cmocka_unit_test(test_generate_reference_cached_logits_equal_full_forward),
 		cmocka_unit_test(test_generate_cpu_cached_logits_equal_full_forward),
 		cmocka_unit_test(test_generate_batch_gives_what_each_prompt_gives_alone),
+		cmocka_unit_test(test_generate_common_beginnings_are_run_once_and_change_nothing),
 		cmocka_unit_test(test_generate_equal_prompts_are_drawn_apart),
 		cmocka_unit_test(
 			test_generate_sampled_batch_with_ends_gives_what_each_prompt_gives_alone),

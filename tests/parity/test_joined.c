@@ -342,6 +342,7 @@ static const struct shape shapes[] = {
 	{HONE_MATMUL_NT, 37, 45, 4401, 1, false, false, false, ADAPTER},
 	{HONE_MATMUL_NT, 3, 200, 300, 8, true, false, false, ADAPTER},
 	{HONE_MATMUL_NT, 9, 4200, 512, 8, true, true, false, ADAPTER},
+	{HONE_MATMUL_NT, 40, 4200, 512, 8, true, true, false, ADAPTER},
 	{HONE_MATMUL_NN, 96, 576, 192, 8, false, false, true, ADAPTER},
 	{HONE_MATMUL_NN, 41, 577, 1537, 7, true, false, true, ADAPTER},
 	{HONE_MATMUL_NN, 61, 70, 4401, 16, true, false, true, ADAPTER},

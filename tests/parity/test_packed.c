@@ -362,6 +362,99 @@ test_packed_any_number_of_threads_gives_the_same_bits(void **state)
 	free_case(&c);
 }
 
+/* ---- commands that run as one ---- */
+
+enum { X, W0, W1, W2, Y0, Y1, Y2, N_PLACES, ROWS = 3, WIDE = 64, COMMANDS = 6, PLACE = 8192 };
+
+/* y0 = x w0; y1 = x w1; y0 = 2 y2; y2 = x w2 + y1; x = 2 x; y1 = x w1 + y1, in f32. */
+struct list {
+	struct hone_operand in[COMMANDS][3], out[COMMANDS];
+	struct hone_attr_matmul matmul;
+	struct hone_attr_scale twice;
+	struct hone_command c[COMMANDS];
+	uint8_t *memory;
+};
+
+static struct hone_operand
+place(const struct list *l, int at)
+{
+	const bool is_weight = at >= W0 && at <= W2;
+
+	return (struct hone_operand){.buffer = l->memory,
+		.offset = (uint64_t)at * PLACE * 4,
+		.dtype = HONE_DTYPE_F32,
+		.rank = 2,
+		.dim = {is_weight ? WIDE : ROWS, WIDE}};
+}
+
+static void
+list_init(struct list *l)
+{
+	static const int places[COMMANDS][4] = {
+		{X, W0, 0, Y0}, {X, W1, 0, Y1}, {X, 0, 0, X}, {X, W2, Y1, Y2}, {X, W1, Y1, Y1}};
+	static const uint32_t n_in[COMMANDS] = {2, 2, 1, 3, 1, 3};
+	float *values;
+
+	memset(l, 0, sizeof *l);
+	l->memory = aligned_alloc(64, N_PLACES * PLACE * 4);
+	assert_non_null(l->memory);
+	values = (float *)(void *)l->memory;
+	for (uint64_t i = 0; i < N_PLACES * PLACE; i++)
+		values[i] = (float)(hn_rng_uniform(1, 2, i, 0) - 0.5);
+	l->matmul.form = HONE_MATMUL_NT;
+	l->twice = (struct hone_attr_scale){.alpha = 2.0};
+	for (int i = 0; i < COMMANDS; i++) {
+		const bool is_scale = n_in[i] == 1;
+
+		for (uint32_t k = 0; k < n_in[i]; k++)
+			l->in[i][k] = place(l, places[i][k]);
+		l->out[i] = place(l, places[i][3]);
+		l->c[i] = (struct hone_command){.op = is_scale ? HONE_OP_SCALE : HONE_OP_MATMUL,
+			.n_in = n_in[i],
+			.n_out = 1,
+			.attr = is_scale ? (const void *)&l->twice : (const void *)&l->matmul,
+			.attr_size = is_scale ? sizeof l->twice : sizeof l->matmul,
+			.in = l->in[i],
+			.out = &l->out[i],
+			.name = "list"};
+	}
+}
+
+/* `step` commands a submission. */
+static void
+list_run(const struct ops_device *device, struct list *l, uint32_t step)
+{
+	static const int64_t none[1];
+	const struct hone_run run = {
+		.struct_size = sizeof run, .n_spaces = 1, .live = none, .begin = none};
+	struct hone_error err = {0};
+
+	for (uint32_t i = 0; i < COMMANDS; i += step)
+		if (device->vt->submit(device->device, l->c + i, step, sizeof l->c[0], &run, &err))
+			fail_msg("%s", err.text);
+}
+
+/* A product that is taken before its rows are written, or before what it adds to; one that
+ * runs twice. */
+static void
+test_packed_commands_together_give_the_bits_of_each_alone(void **state)
+{
+	struct list one, all;
+	struct ops_device cpu;
+	struct test_host h;
+
+	(void)state;
+	assert_true(open_path(&h, &cpu, 0, 2));
+	list_init(&one);
+	list_init(&all);
+	list_run(&cpu, &one, 1);
+	list_run(&cpu, &all, COMMANDS);
+	assert_memory_equal(one.memory, all.memory, N_PLACES * PLACE * 4);
+	free(one.memory);
+	free(all.memory);
+	close_path(&h, &cpu);
+}
+
 int
 main(void)
 {
@@ -369,6 +462,7 @@ main(void)
 		cmocka_unit_test(test_packed_products_agree_with_reference),
 		cmocka_unit_test(test_packed_row_has_the_same_bits_in_any_batch),
 		cmocka_unit_test(test_packed_any_number_of_threads_gives_the_same_bits),
+		cmocka_unit_test(test_packed_commands_together_give_the_bits_of_each_alone),
 	};
 
 	return cmocka_run_group_tests_name("packed", tests, NULL, NULL);
