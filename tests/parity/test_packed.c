@@ -366,7 +366,7 @@ test_packed_any_number_of_threads_gives_the_same_bits(void **state)
 
 enum { X, W0, W1, W2, Y0, Y1, Y2, N_PLACES, ROWS = 3, WIDE = 64, COMMANDS = 6, PLACE = 8192 };
 
-/* y0 = x w0; y1 = x w1; y0 = 2 y2; y2 = x w2 + y1; x = 2 x; y1 = x w1 + y1, in f32. */
+/* y0 = x w0; y1 = x w1; y0 = 2 y2; y2 = x w2; x = 2 x; y1 = x w1 + y1, in f32. */
 struct list {
 	struct hone_operand in[COMMANDS][3], out[COMMANDS];
 	struct hone_attr_matmul matmul;
@@ -390,9 +390,9 @@ place(const struct list *l, int at)
 static void
 list_init(struct list *l)
 {
-	static const int places[COMMANDS][4] = {
-		{X, W0, 0, Y0}, {X, W1, 0, Y1}, {X, 0, 0, X}, {X, W2, Y1, Y2}, {X, W1, Y1, Y1}};
-	static const uint32_t n_in[COMMANDS] = {2, 2, 1, 3, 1, 3};
+	static const int places[COMMANDS][4] = {{X, W0, 0, Y0}, {X, W1, 0, Y1}, {Y2, 0, 0, Y0},
+		{X, W2, 0, Y2}, {X, 0, 0, X}, {X, W1, Y1, Y1}};
+	static const uint32_t n_in[COMMANDS] = {2, 2, 1, 2, 1, 3};
 	float *values;
 
 	memset(l, 0, sizeof *l);
