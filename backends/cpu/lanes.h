@@ -330,7 +330,7 @@ v_log(vf x)
 	return v_select((x != x) | (x == v_set(INFINITY)), x, y);
 }
 
-/* a / b for b in [1, 1e30]: an estimate of 1 / b and one step of Newton where dividing costs
+/* a / b for b in [1, 8e37]: an estimate of 1 / b and one step of Newton where dividing costs
  * more than the rest of a function. */
 LANE vf
 v_ratio(vf a, vf b)
@@ -344,24 +344,36 @@ v_ratio(vf a, vf b)
 #endif
 }
 
-/* 1 / (1 + e^-x), from the side where nothing cancels. */
+/* v, but 0 where x < least. */
 LANE vf
-v_sigmoid(vf x)
+v_zero_below(vf v, vf x, float least)
 {
-	const vf e = v_exp_low(-v_abs(x));
-
-	return v_ratio(v_select(x < v_set(0.0f), e, v_set(1.0f)), v_set(1.0f) + e);
+#ifdef HN_AVX512
+	return (vf)_mm512_maskz_mov_ps(
+		_mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(least), _CMP_NLT_UQ), (__m512)v);
+#else
+	return v_select(x < v_set(least), v_set(0.0f), v);
+#endif
 }
 
-/* The same and its complement, 1 / (1 + e^x). */
+/* 1 / (1 + e^-x) and its complement, 1 / (1 + e^x).  Nothing cancels on either side; e^87 and
+ * what is divided by it are still numbers of full precision. */
 LANE vf
 v_sigmoid_both(vf x, vf *other)
 {
-	const vf e = v_exp_low(-v_abs(x)), r = v_ratio(v_set(1.0f), v_set(1.0f) + e);
-	const vf er = e * r;
+	const vf e = v_exp_low(v_min(v_set(87.0f), -x));
+	const vf r = v_ratio(v_set(1.0f), v_set(1.0f) + e);
 
-	*other = v_select(x < v_set(0.0f), r, er);
-	return v_select(x < v_set(0.0f), er, r);
+	*other = e * r;
+	return v_zero_below(r, x, -87.0f);
+}
+
+LANE vf
+v_sigmoid(vf x)
+{
+	vf other;
+
+	return v_sigmoid_both(x, &other);
 }
 
 LANE vf

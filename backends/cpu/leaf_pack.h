@@ -118,6 +118,84 @@ zip_high(vf a, vf b)
 #endif
 }
 
+#ifdef HN_AVX512
+/* Squares of four words within the lanes of 128 bits of four vectors: shuffles that stay within
+ * lanes cost half of those that cross them. */
+LANE void
+turn_lanes(vf v[4])
+{
+	vf t[4];
+
+#pragma GCC unroll 2
+	for (int i = 0; i < 4; i += 2) {
+		t[i] = (vf)_mm512_unpacklo_ps((__m512)v[i], (__m512)v[i + 1]);
+		t[i + 1] = (vf)_mm512_unpackhi_ps((__m512)v[i], (__m512)v[i + 1]);
+	}
+#pragma GCC unroll 2
+	for (int i = 0; i < 2; i++) {
+		v[2 * i] = (vf)_mm512_unpacklo_pd((__m512d)t[i], (__m512d)t[i + 2]);
+		v[2 * i + 1] = (vf)_mm512_unpackhi_pd((__m512d)t[i], (__m512d)t[i + 2]);
+	}
+}
+
+/* Transposes a square of words: of lanes of four words first, then within them. */
+LANE void
+transpose(vf v[HN_LANES])
+{
+	vf t[HN_LANES];
+
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++) {
+		const __m512 a = (__m512)v[i], b = (__m512)v[i + 4];
+		const __m512 c = (__m512)v[i + 8], d = (__m512)v[i + 12];
+		const __m512 even_ab = _mm512_shuffle_f32x4(a, b, 0x88);
+		const __m512 odd_ab = _mm512_shuffle_f32x4(a, b, 0xdd);
+		const __m512 even_cd = _mm512_shuffle_f32x4(c, d, 0x88);
+		const __m512 odd_cd = _mm512_shuffle_f32x4(c, d, 0xdd);
+
+		t[i] = (vf)_mm512_shuffle_f32x4(even_ab, even_cd, 0x88);
+		t[i + 4] = (vf)_mm512_shuffle_f32x4(odd_ab, odd_cd, 0x88);
+		t[i + 8] = (vf)_mm512_shuffle_f32x4(even_ab, even_cd, 0xdd);
+		t[i + 12] = (vf)_mm512_shuffle_f32x4(odd_ab, odd_cd, 0xdd);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < HN_LANES; i += 4)
+		turn_lanes(t + i);
+#pragma GCC unroll 16
+	for (int i = 0; i < HN_LANES; i++)
+		v[i] = t[i];
+}
+
+/* Packs four words of sixteen rows that lie row_bytes apart, w words from step to step.  The
+ * lanes come from memory where they belong, so that no shuffle crosses them.  The line after
+ * next is asked for in four of the rows, from `soon`. */
+LANE void
+pack_square(float *out, int64_t w, const uint8_t *row, int64_t row_bytes, int64_t soon)
+{
+	const uint8_t *later = row + soon * row_bytes + 128;
+	vf v[4];
+
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++, later += row_bytes)
+		__builtin_prefetch(later, 0, 3);
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++, row += row_bytes) {
+		v[i] = (vf)_mm512_castps128_ps512(_mm_loadu_ps((const float *)(const void *)row));
+#pragma GCC unroll 3
+		for (int lane = 1; lane < 4; lane++) {
+			const uint8_t *at = row + 4 * lane * row_bytes;
+
+			v[i] = (vf)_mm512_mask_broadcast_f32x4((__m512)v[i],
+				(__mmask16)(15u << 4 * lane),
+				_mm_loadu_ps((const float *)(const void *)at));
+		}
+	}
+	turn_lanes(v);
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++)
+		v_store(out + i * w, v[i]);
+}
+#else
 /* Transposes a square of words: log2(lanes) perfect shuffles of the rows. */
 LANE void
 transpose(vf v[HN_LANES])
@@ -137,6 +215,8 @@ transpose(vf v[HN_LANES])
 	}
 }
 
+#endif
+
 /* Packs b for a product along its rows (NT): column j of the panel is row j of b. */
 LANE void
 pack_rows_as_columns(const int bf16, const int32_t dtype, const struct hn_pack *p)
@@ -145,7 +225,16 @@ pack_rows_as_columns(const int bf16, const int32_t dtype, const struct hn_pack *
 	const int64_t row_bytes = p->ld * hone_dtype_bytes(dtype);
 
 	for (int64_t j = 0; j < p->w; j += HN_LANES) {
-		for (int64_t word = 0; word < words; word += HN_LANES) {
+		int64_t word = 0;
+
+#ifdef HN_AVX512
+		if (dtype == (bf16 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32) && p->n - j >= HN_LANES)
+			for (; word + 4 <= (bf16 ? p->k / 2 : p->k); word += 4)
+				pack_square((float *)p->out + word * p->w + j, p->w,
+					(const uint8_t *)p->in + j * row_bytes + 4 * word,
+					row_bytes, word % 16);
+#endif
+		for (; word < words; word += HN_LANES) {
 			const int64_t n = words - word < HN_LANES ? words - word : HN_LANES;
 			float *out = (float *)p->out + word * p->w + j;
 			vf v[HN_LANES];
@@ -187,25 +276,51 @@ column_words(const int bf16, const uint8_t *row, int64_t row_bytes, int32_t dtyp
 }
 
 #ifdef HN_AVX512
-typedef uint16_t vhh __attribute__((vector_size(HN_LANES * 4)));
-
 /* The pairs of two rows of bf16: two vectors of words. */
 LANE void
 pair_rows(float *out, const uint8_t *low, const uint8_t *high)
 {
-	vhh a, b, pairs[2];
+	const __m512i first = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41,
+		9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+	const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+	const __m512i a = _mm512_loadu_si512(low), b = _mm512_loadu_si512(high);
 
-	memcpy(&a, low, sizeof a);
-	memcpy(&b, high, sizeof b);
-	pairs[0] = __builtin_shufflevector(a, b, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7,
-		39, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47);
-	pairs[1] = __builtin_shufflevector(a, b, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22,
-		54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63);
-	memcpy(out, pairs, sizeof pairs);
+	v_store(out, (vf)_mm512_permutex2var_epi16(a, first, b));
+	v_store(out + HN_LANES, (vf)_mm512_permutex2var_epi16(a, second, b));
 }
 #endif
 
-#define PACK_STEPS 16 /* steps of one panel before the next: its rows are in L1 by then */
+#define FETCH_STEPS 8  /* ahead of a panel being packed */
+#define PACK_STEPS  16 /* steps of one panel before the next: its rows are in L1 by then */
+
+/* One step of a panel of two registers, columns from j. */
+LANE void
+pack_whole_step(const int bf16, const int32_t dtype, float *out, const uint8_t *row,
+	int64_t row_bytes, int64_t j)
+{
+#ifdef HN_AVX512
+	if (bf16 && dtype == HONE_DTYPE_BF16) {
+		pair_rows(out, row + 2 * j, row + row_bytes + 2 * j);
+		return;
+	}
+#endif
+	v_store(out, column_words(bf16, row, row_bytes, dtype, j, HN_LANES, 1));
+	v_store(out + HN_LANES,
+		column_words(bf16, row, row_bytes, dtype, j + HN_LANES, HN_LANES, 1));
+}
+
+/* Asks for the columns from j some steps ahead.  Fetching is to a level behind L1 before, and
+ * rows are too far apart for the processor to see through. */
+LANE void
+fetch_columns(const int bf16, const int32_t dtype, const uint8_t *row, int64_t row_bytes, int64_t j)
+{
+	const uint8_t *soon =
+		row + FETCH_STEPS * (bf16 ? 2 : 1) * row_bytes + j * hone_dtype_bytes(dtype);
+
+	__builtin_prefetch(soon, 0, 3);
+	if (bf16)
+		__builtin_prefetch(soon + row_bytes, 0, 3);
+}
 
 /* Steps [from, to) of one panel, columns [j, j + w). */
 LANE void
@@ -223,21 +338,15 @@ pack_steps(const int bf16, const int32_t dtype, const struct hn_pack *p, float *
 		for (; from < to - 1 && from < paired; from++, row += step * row_bytes, out += p->w)
 			v_store(out, column_words(1, row, row_bytes, dtype, j, HN_LANES, 1));
 #endif
+	if (p->w == 2 * HN_LANES && p->n - j >= p->w) {
+		const int64_t end = to < paired ? to : paired;
+
+		for (; from < end; from++, row += step * row_bytes, out += 2 * HN_LANES) {
+			fetch_columns(bf16, dtype, row, row_bytes, j);
+			pack_whole_step(bf16, dtype, out, row, row_bytes, j);
+		}
+	}
 	for (int64_t k = from; k < to; k++, row += step * row_bytes, out += p->w) {
-#ifdef HN_AVX512
-		if (bf16 && dtype == HONE_DTYPE_BF16 && p->w == 2 * HN_LANES && p->n - j >= p->w &&
-			k < paired) {
-			pair_rows(out, row + 2 * j, row + row_bytes + 2 * j);
-			continue;
-		}
-#endif
-		if (p->w == 2 * HN_LANES && p->n - j >= p->w && k < paired) {
-			v_store(out, column_words(bf16, row, row_bytes, dtype, j, HN_LANES, 1));
-			v_store(out + HN_LANES,
-				column_words(
-					bf16, row, row_bytes, dtype, j + HN_LANES, HN_LANES, 1));
-			continue;
-		}
 		for (int64_t i = 0; i < p->w; i += HN_LANES) {
 			const int64_t w = p->w - i < HN_LANES ? p->w - i : HN_LANES;
 			const int64_t rest = p->n - j - i;

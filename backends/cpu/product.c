@@ -29,7 +29,8 @@
 
 #define B_BYTES  (384 * 1024) /* packed columns of a piece: L2, beside a */
 #define ROWS_MAX 516          /* rows of a piece, a multiple of every tile */
-#define PIECES   16           /* wanted, so that threads finish together */
+#define PIECES   16           /* wanted at most, so that threads finish together ... */
+#define EACH     4            /* ... for each of several */
 #define TN_ROWS  2064         /* TN: the same where there are enough pieces */
 #define A_ROWS   96           /* TN: rows of y whose a one piece packs: whole tiles */
 #define A_BYTES  (8 << 20)    /* TN: a packed at a time */
@@ -71,6 +72,14 @@ struct plan {
 	const struct plan *next; /* the product after this one, NULL = unknown */
 };
 
+/* Pieces worth having: one thread is best served by few and wide ones.  Their number changes no
+ * sum, for k is cut without it. */
+static int64_t
+pieces_wanted(const struct cpu_device *d)
+{
+	return d->n_workers > 1 ? cpu_min(PIECES, EACH * d->n_workers) : 1;
+}
+
 /* Words along k of a block of `depth` elements. */
 static int64_t
 steps_of(const struct plan *plan, int64_t depth)
@@ -84,6 +93,7 @@ plan_make(struct plan *plan)
 	const struct cpu_product *p = plan->p;
 	const int64_t element = plan->bf16 ? 2 : 4, tile = plan->k->tile_rows;
 	const int64_t longest = plan->bf16 ? 2048 : 1024;
+	const int64_t pieces = pieces_wanted(plan->d);
 	const int tn = p->form == CPU_TN;
 	/* A long k is cut shorter: a tile of a then stays in L1, its block in L2. */
 	const int64_t n_depth = cpu_ceil(p->k, p->k > 2 * longest ? longest / 2 : longest);
@@ -99,8 +109,8 @@ plan_make(struct plan *plan)
 	if (tn) {
 		plan->chunk = cpu_round_up(A_BYTES / (plan->depth * element), TN_ROWS);
 		plan->chunk = cpu_min(plan->chunk, p->m);
-		plan->a_rows = p->m > PIECES * 8 * A_ROWS ? 8 * A_ROWS : A_ROWS;
-		if (cpu_ceil(plan->chunk, TN_ROWS) * cpu_ceil(p->n, 192) >= PIECES)
+		plan->a_rows = p->m > pieces * 8 * A_ROWS ? 8 * A_ROWS : A_ROWS;
+		if (cpu_ceil(plan->chunk, TN_ROWS) * cpu_ceil(p->n, 192) >= pieces)
 			rows_max = TN_ROWS;
 	}
 	plan->n_rows = cpu_ceil(plan->chunk, rows_max);
@@ -112,7 +122,7 @@ plan_make(struct plan *plan)
 	cols = B_BYTES / (plan->depth * element) / plan->panel * plan->panel;
 	cols = cols > 192 ? 192 : cols < plan->panel ? plan->panel : cols;
 	least = plan->rows * plan->depth * element > 512 * 1024 ? 96 : plan->panel;
-	while (cols > least && cpu_ceil(p->n, cols) * plan->n_rows < PIECES)
+	while (cols > least && cpu_ceil(p->n, cols) * plan->n_rows < pieces)
 		cols -= plan->panel;
 	plan->n_cols = cpu_ceil(p->n, cols);
 	plan->cols = cpu_round_up(cpu_ceil(p->n, plan->n_cols), plan->panel);
