@@ -92,11 +92,10 @@ has(int argc, char **argv, const char *flag)
 
 /* ---- bounds ---- */
 
-/* Floating-point operations of one prompt: two a weight and token, the head for its last. */
+/* Floating-point operations of T tokens: two a weight and token, the head for `heads` of them. */
 static double
-prompt_flops(const struct hn_run *run, const struct bench *b)
+prompt_flops(const struct hn_run *run, double T, double heads)
 {
-	const double T = (double)b->prompt_tokens;
 	double flops = 0.0;
 
 	for (uint32_t i = 0; i < run->model.n_sites; i++) {
@@ -106,7 +105,7 @@ prompt_flops(const struct hn_run *run, const struct bench *b)
 		if (site->kind == HONE_SITE_ATTENTION)
 			flops += 2.0 * (double)(site->n_heads * site->head_dim) * T * T;
 		else if (site->kind == HONE_SITE_LINEAR)
-			flops += 2.0 * n * (site->flags & HONE_SITE_HEAD ? 1.0 : T);
+			flops += 2.0 * n * (site->flags & HONE_SITE_HEAD ? heads : T);
 	}
 	return flops;
 }
@@ -235,7 +234,10 @@ print_result(const struct bench *b, const struct hn_run *run, const struct best 
 	struct hn_pool *pool = run->services.pool;
 	const bool is_bf16 = strcmp(b->compute, "bf16") == 0;
 	const double peak = bench_peak_flops(pool, is_bf16, the_clock), read = bandwidth(pool);
-	const double flops = prompt_flops(run, b) * (double)b->batch;
+	const double shared = b->batch > 1 ? (double)b->shared : 0.0, B = (double)b->batch;
+	/* What prompts share is needed once. */
+	const double flops = B * prompt_flops(run, (double)b->prompt_tokens, 1.0) -
+		(B - 1.0) * prompt_flops(run, shared, 0.0);
 	const double bytes = weight_bytes(&run->model);
 	const double prefill = (double)(b->batch * b->prompt_tokens) / best->prefill;
 	const double decode = best->n_decoded ? (double)best->n_decoded / best->decode : 0.0;
