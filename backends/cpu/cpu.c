@@ -92,9 +92,10 @@ grow(struct cpu_scratch *s, uint64_t bytes, int32_t is_probe, struct hone_error 
 enum hone_status
 cpu_reserve(struct cpu_device *d, uint64_t shared, uint64_t each, struct hone_error *err)
 {
+	const int32_t n = d->is_probe ? 1 : d->n_workers; /* a probe's one stands for all */
 	enum hone_status st = grow(&d->shared, shared, d->is_probe, err);
 
-	for (int32_t i = 0; i < d->n_workers && st == HONE_OK; i++)
+	for (int32_t i = 0; i < n && st == HONE_OK; i++)
 		st = grow(&d->worker[i], each, d->is_probe, err);
 	return st;
 }

@@ -33,7 +33,7 @@ cpu_scratch_bytes(void *device, const struct hone_command *commands, uint32_t n,
 	struct cpu_device d = {.k = real->k,
 		.host = real->host,
 		.pool = real->pool,
-		.n_workers = 1,
+		.n_workers = real->n_workers, /* they decide how products are cut */
 		.shared = {.memory = device},
 		.worker = &worker,
 		.is_probe = 1};
