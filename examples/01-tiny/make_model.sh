@@ -1,13 +1,13 @@
 #!/bin/sh
 # make_model.sh - makes the bundled model again: text, tokenizer, training from nothing, export.
 #
-#   ./make_model.sh [HONE]          HONE: the program, ../../build/bin/hone unless given
+#   ./make_model.sh [HONE]          HONE: the program, ../../build/release/bin/hone unless given
 #
 # Takes about a quarter of an hour on two cores.  What is committed is model/: bf16 weights,
 # config.json and the tokenizer.
 set -eu
 cd "$(dirname "$0")"
-hone=${1:-../../build/bin/hone}
+hone=${1:-../../build/release/bin/hone}
 
 ./make_text.sh
 "$hone" tokenizer --train text/train.jsonl --vocab-size 2048 --to pretrain

@@ -1,14 +1,14 @@
 #!/bin/sh
 # check.sh - the example in short: 20 steps on some of its rows, and what must come of them.
 #
-#   ./check.sh [HONE]     HONE: the program, ../../build/bin/hone unless given
+#   ./check.sh [HONE]     HONE: the program, ../../build/release/bin/hone unless given
 #
 # Fetches model and data with get_data.sh where they are not here; says so and exits 77 where they
 # cannot be had.  Checked: the validation loss falls by a tenth, the plan's peak is what training
 # took within 5 %, the adapter is there, and the model answers.  About two minutes on two cores.
 set -eu
 cd "$(dirname "$0")"
-hone=${1:-../../build/bin/hone}
+hone=${1:-../../build/release/bin/hone}
 model=model/SmolLM2-135M-Instruct.Q4_1.gguf
 
 fail() {
@@ -26,7 +26,7 @@ figure() {
 	sed -n "s/.*\"$1\": \([0-9.e+-]*\).*/\1/p"
 }
 
-[ -x "$hone" ] || fail "no program $hone; build it, or name it: ./check.sh HONE"
+[ -x "$hone" ] || fail "no program $hone; build it with ../../quickstart, or name it: ./check.sh HONE"
 [ -f data/train.jsonl ] && [ -f data/validation.jsonl ] || ./get_data.sh -d ||
 	skip "the data cannot be had; the reason is above"
 [ -f $model ] || ./get_data.sh -m || skip "the model cannot be had; the reason is above"

@@ -4,7 +4,7 @@
 #   ./storages.sh [--steps N|all] [HONE [SET...]]
 #
 #   --steps   optimizer steps of each run, 100 unless given; all: the whole example
-#   HONE      the program, ../../build/bin/hone unless given
+#   HONE      the program, ../../build/release/bin/hone unless given
 #
 # Prints, for the file's own 4 bits (native) computed in f32 and in bf16, and for nf4 in bf16, the loss
 # on the validation and the test split after training, each as a ratio to that of f32, the loss on the
@@ -24,8 +24,12 @@ all) steps=0 ;; # no limit: as many as run.ini's epochs have
 	exit 2
 	;;
 esac
-hone=${1:-../../build/bin/hone}
+hone=${1:-../../build/release/bin/hone}
 [ $# -eq 0 ] || shift
+if [ ! -x "$hone" ]; then
+	echo "storages.sh: no program $hone; build it with ../../quickstart, or name it" >&2
+	exit 1
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
