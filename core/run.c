@@ -317,8 +317,8 @@ open_custom_ops(struct hn_run *run, struct hone_error *err)
 		st = hn_instance_create(&instance, run->registry, found, &spec, err);
 		if (st)
 			break;
-		st = hn_custom_ops_add(
-			&run->custom, found->factory->name, instance->vt, instance->self, err);
+		st = hn_custom_ops_add(&run->custom, found->path, found->factory->name,
+			instance->vt, instance->self, err);
 		if (st)
 			hn_instance_destroy(instance);
 		else

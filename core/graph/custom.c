@@ -75,6 +75,55 @@ infer_custom(struct hn_infer *infer)
 	return true;
 }
 
+/* A gradient is as large as its operand, of its rows, and of its type or of the parameters'. */
+static bool
+is_gradient_of(const struct hn_graph *graph, const struct hn_value *dx, const struct hn_value *x)
+{
+	return dx->space == x->space && dx->rank == x->rank &&
+		memcmp(dx->dim, x->dim, x->rank * sizeof x->dim[0]) == 0 &&
+		(dx->dtype == x->dtype || dx->dtype == graph->stat);
+}
+
+/* What a backward gave for an operand that was asked for.  None is an answer only where a result
+ * has no cotangent: the others may not depend on this operand. */
+static void
+check_dx(const struct hn_gradient *grad, uint32_t i, bool has_all_dy)
+{
+	struct hn_graph *graph = grad->graph;
+	const uint32_t id = grad->dx[i].id;
+	const struct hn_value *x = hn_graph_value(graph, grad->in[i].id);
+	struct hn_str is = {0}, wanted = {0};
+
+	if (graph->error.status || (!id && !has_all_dy))
+		return;
+	hn_value_print(graph, x, &wanted);
+	if (!id) {
+		hn_graph_fail(graph, HONE_EPLUGIN,
+			"dx[%u] is wanted and comes back as none, not %s", i, wanted.text);
+	} else if (id >= graph->n_values) {
+		hn_graph_fail(graph, HONE_EPLUGIN,
+			"dx[%u] comes back as no node of this graph, not %s", i, wanted.text);
+	} else if (!is_gradient_of(graph, hn_graph_value(graph, id), x)) {
+		hn_value_print(graph, hn_graph_value(graph, id), &is);
+		hn_graph_fail(graph, HONE_EPLUGIN, "dx[%u] comes back as %s, not %s", i, is.text,
+			wanted.text);
+	}
+	hn_str_fini(&is);
+	hn_str_fini(&wanted);
+}
+
+static void
+check_gradients(const struct hn_gradient *grad)
+{
+	bool has_all_dy = true;
+
+	for (uint32_t i = 0; i < grad->node->n_out; i++)
+		has_all_dy &= grad->dy[i].id != 0;
+	for (uint32_t i = 0; i < grad->node->n_in; i++)
+		if (grad->wants[i])
+			check_dx(grad, i, has_all_dy);
+}
+
 /* The plugin appends nodes like any backward; only the struct it fills is another. */
 static void
 backward_custom(struct hn_gradient *grad)
@@ -98,14 +147,18 @@ backward_custom(struct hn_gradient *grad)
 	for (uint32_t i = 0; i < HN_MAX_IN; i++)
 		wants[i] = grad->wants[i];
 	st = custom->vt->backward(custom->self, &grad->graph->base, &given, &err);
-	hn_graph_blame(grad->graph, st, &err, custom->name, "backward", NULL);
+	if (!st)
+		check_gradients(grad);
+	hn_graph_blame(grad->graph, st, &err, custom->who, "backward", NULL);
 }
 
 enum hone_status
-hn_custom_ops_add(struct hn_custom_ops *ops, const char *name, const struct hone_op_vt *vt,
-	const void *self, struct hone_error *err)
+hn_custom_ops_add(struct hn_custom_ops *ops, const char *plugin, const char *name,
+	const struct hone_op_vt *vt, const void *self, struct hone_error *err)
 {
 	struct hn_custom_op *custom = &ops->list[ops->n];
+	const char *slash = plugin ? strrchr(plugin, '/') : NULL;
+	const char *file = slash ? slash + 1 : plugin;
 
 	for (uint32_t i = 0; i < ops->n; i++)
 		if (hn_streq(ops->list[i].name, name))
@@ -116,6 +169,8 @@ hn_custom_ops_add(struct hn_custom_ops *ops, const char *name, const struct hone
 			"op '%s': %u to %u operands and %u results are not possible", name,
 			vt->min_in, vt->max_in, vt->n_out);
 	*custom = (struct hn_custom_op){.name = name, .vt = vt, .self = self};
+	(void)snprintf(custom->who, sizeof custom->who, "%.80s%s%.64s", file ? file : "",
+		file ? ": " : "", name);
 	custom->op = (struct hn_op){.op = HONE_OP_CUSTOM + ops->n,
 		.name = name,
 		.flags = (vt->flags & HONE_CUSTOM_OP_ROW_LOCAL ? HN_OP_ROW_LOCAL : 0u) |
