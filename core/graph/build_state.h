@@ -83,6 +83,10 @@ void hn_hooks_run(
 void hn_graph_blame(struct hn_graph *graph, enum hone_status st, const struct hone_error *err,
 	const char *who, const char *function, const char *place);
 
+/* Whether `at` is an adapter's hook, where a call that runs hooks itself would never end; then the
+ * graph fails: `call` is for `whom`.  [build] */
+bool hn_is_refused_in_hook(const struct hone_build *at, const char *call, const char *whom);
+
 /* Weight or bias of a site as the view has it: an overlay's parameter, else the stored one;
  * 0 where there is none. */
 hone_node hn_slot_node(const struct hn_at *at, const struct hn_site *site, int32_t slot);

@@ -205,6 +205,8 @@ hn_build_head(const struct hone_build *at, const char *kind, hone_node rows)
 		? foreign_rows(b, rows, at->view->name, at->pass)
 		: NULL;
 
+	if (hn_is_refused_in_hook(at, "head", "objectives"))
+		return hone_node_none();
 	if (foreign)
 		hn_graph_fail(b->graph, HONE_EPLUGIN,
 			"head '%s' is of view '%s', pass %u; the rows are of forward '%s' (view "
@@ -223,7 +225,7 @@ hn_build_head_of(const struct hone_build *at, const char *forward, const char *k
 	struct hone_view view;
 	struct hn_at here;
 
-	if (!decl)
+	if (!decl || hn_is_refused_in_hook(at, "hone_head_of", "objectives"))
 		return hone_node_none();
 	view = hn_view_make(b->request, decl->view);
 	here = hn_at_make(b, &view, decl->pass);

@@ -38,6 +38,20 @@ hn_graph_blame(struct hn_graph *graph, enum hone_status st, const struct hone_er
 		(void)snprintf(error->place, sizeof error->place, "%s", place);
 }
 
+bool
+hn_is_refused_in_hook(const struct hone_build *at, const char *call, const char *whom)
+{
+	const struct hn_at *here = hn_at_of(at);
+
+	if (here->instance == HN_NO_INSTANCE)
+		return false;
+	hn_graph_fail(here->builder->graph, HONE_EPLUGIN,
+		"%s is for %s; a product with a weight is hone_matmul_nt, with the site's own "
+		"hone_product",
+		call, whom);
+	return true;
+}
+
 /* ---- what comes back ---- */
 
 /* A node that a function was to give: rows of the space and as wide as `like`. */
