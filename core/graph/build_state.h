@@ -14,6 +14,8 @@
 #include "graph/build.h"
 
 #define HN_NO_INSTANCE UINT32_MAX
+/* Of a plugin's function that fails with a status alone. */
+#define HN_NO_WORD "the plugin failed with status %d and no word; report it to its author"
 
 struct hn_selection_state {
 	const char *name, *column;

@@ -61,18 +61,22 @@ infer_custom(struct hn_infer *infer)
 	const struct hn_custom_op *custom = &infer->graph->custom->list[infer->op - HONE_OP_CUSTOM];
 	struct hone_value in[HN_MAX_IN], out[HN_MAX_OUT];
 	struct hone_error err = {0};
+	enum hone_status st;
 
 	memset(in, 0, sizeof in);
 	memset(out, 0, sizeof out);
 	for (uint32_t i = 0; i < infer->n_in; i++)
 		if (infer->in[i])
 			to_public(infer->in[i], &in[i]);
-	if (custom->vt->infer(custom->self, infer->n_in, in, infer->attr, out, &err))
+	st = custom->vt->infer(custom->self, infer->n_in, in, infer->attr, out, &err);
+	if (st && err.text[0]) /* whoever put these operands in is to blame */
 		return hn_infer_fail(infer, "%s", err.text);
-	for (uint32_t i = 0; i < infer->n_out; i++)
+	for (uint32_t i = 0; i < infer->n_out && !st; i++)
 		if (!from_public(infer, &out[i], &infer->out[i]))
-			return false;
-	return true;
+			st = HONE_EPLUGIN;
+	if (st)
+		hn_graph_blame(infer->graph, st, &err, custom->who, "infer", NULL);
+	return !st;
 }
 
 /* A gradient is as large as its operand, of its rows, and of its type or of the parameters'. */
@@ -208,6 +212,27 @@ supports(void *device, const struct hone_command *command, struct hone_error *er
 	return inner->vt->supports(inner->device, command, err);
 }
 
+/* A plugin's kernel.  What it says when it fails gets its name, and the site as the place. */
+static enum hone_status
+run_custom(const struct hn_custom_op *custom, const struct hone_command *command,
+	const struct hone_run *run, struct hone_error *err)
+{
+	struct hone_error why = {0};
+	enum hone_status st = custom->vt->run(custom->self, command, run, &why);
+
+	if (!st)
+		return HONE_OK;
+	if (!why.text[0]) {
+		(void)hone_fail(err, HONE_EPLUGIN, "[%s] run(): " HN_NO_WORD, custom->who, (int)st);
+		st = HONE_EPLUGIN;
+	} else {
+		(void)hone_fail(err, st, "[%s] run(): %.400s", custom->who, why.text);
+	}
+	if (err && command->name)
+		(void)snprintf(err->place, sizeof err->place, "%s", command->name);
+	return st;
+}
+
 /* Commands one by one, because a kernel of a plugin may stand between any two. Buffers
  * are the backend's, in memory that the host can address. */
 static enum hone_status
@@ -224,10 +249,8 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 		if (command->op < HONE_OP_CUSTOM) {
 			st = ops->inner.vt->submit(ops->inner.device, command, 1, stride, run, err);
 		} else {
-			const struct hn_custom_op *custom =
-				&ops->list[command->op - HONE_OP_CUSTOM];
-
-			st = custom->vt->run(custom->self, command, run, err);
+			st = run_custom(
+				&ops->list[command->op - HONE_OP_CUSTOM], command, run, err);
 		}
 	}
 	return st;

@@ -21,8 +21,10 @@ hn_graph_blame(struct hn_graph *graph, enum hone_status st, const struct hone_er
 	struct hone_error *error = &graph->error;
 	char text[sizeof error->text];
 
-	if (st && !is_built)
+	if (st && !is_built && err->text[0])
 		hn_graph_fail(graph, st, "%s", err->text);
+	else if (st)
+		hn_graph_fail(graph, HONE_EPLUGIN, HN_NO_WORD, (int)st);
 	if (!error->status || graph->is_blamed)
 		return;
 	graph->is_blamed = true;
@@ -178,13 +180,24 @@ call(enum hn_hook hook, const struct hn_adapter_ref *adapter, const struct hone_
 		return HONE_HAS(vt, struct hone_adapter_vt, hidden)
 			? vt->hidden(adapter->self, at, site, subject, err)
 			: HONE_OK;
-	case HN_HOOK_MERGE: /* struct hone_merge_io: there is no merge without every adapter */
-		return HONE_HAS(vt, struct hone_adapter_vt, merge)
-			? vt->merge(adapter->self, at, site, subject, err)
-			: hone_fail(err, HONE_EUNSUPPORTED, "%s cannot be merged into weights",
-				  adapter->section);
+	case HN_HOOK_MERGE: /* struct hone_merge_io: is there, see has_merge */
+		return vt->merge(adapter->self, at, site, subject, err);
 	}
 	return HONE_EBUG;
+}
+
+/* There is no merge without every adapter, and an adapter without the function is no matter of
+ * one site. */
+static bool
+has_merge(struct hn_graph *graph, const struct hn_adapter_ref *adapter)
+{
+	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, merge))
+		return true;
+	hn_graph_fail(graph, HONE_EUNSUPPORTED,
+		"[%s] has no merge(), so it stays an adapter: export it without --merge",
+		adapter->section);
+	graph->error.place[0] = '\0';
+	return false;
 }
 
 void
@@ -202,7 +215,8 @@ hn_hooks_run(const struct hn_at *at, enum hn_hook hook, const struct hone_site *
 		union subject now;
 		enum hone_status st;
 
-		if (graph->error.status)
+		if (graph->error.status ||
+			(hook == HN_HOOK_MERGE && !has_merge(graph, &request->adapters[i])))
 			return;
 		here.instance = i;
 		st = call(hook, &request->adapters[i], &here.pub, site, subject, &err);

@@ -190,7 +190,7 @@ choose_device(struct hn_program *p, const struct hone_command *command, uint32_t
 			*device = d;
 			return HONE_OK;
 		}
-		if (d == 0 && !p->fallback_reason[0])
+		if (d == 0 && command->op < HONE_OP_CUSTOM && !p->fallback_reason[0])
 			(void)snprintf(
 				p->fallback_reason, sizeof p->fallback_reason, "%.200s", why.text);
 	}
@@ -211,7 +211,7 @@ make_blocks(struct hn_program *p, struct hone_error *err)
 
 		if (st)
 			return st;
-		p->n_fallback += device != 0;
+		p->n_fallback += device != 0 && p->commands[i].op < HONE_OP_CUSTOM;
 		if (last && last->space == space && (space || last->device == device)) {
 			last->end = i + 1;
 			/* A region runs on one device: the first that can do all of it. */
