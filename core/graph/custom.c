@@ -10,6 +10,7 @@
 
 #include <hone/plugin.h>
 
+#include "base/crash.h"
 #include "graph/build_state.h"
 #include "graph/custom.h"
 
@@ -61,6 +62,7 @@ infer_custom(struct hn_infer *infer)
 	const struct hn_custom_op *custom = &infer->graph->custom->list[infer->op - HONE_OP_CUSTOM];
 	struct hone_value in[HN_MAX_IN], out[HN_MAX_OUT];
 	struct hone_error err = {0};
+	struct hn_call call;
 	enum hone_status st;
 
 	memset(in, 0, sizeof in);
@@ -68,7 +70,9 @@ infer_custom(struct hn_infer *infer)
 	for (uint32_t i = 0; i < infer->n_in; i++)
 		if (infer->in[i])
 			to_public(infer->in[i], &in[i]);
+	hn_call_begin(&call, custom->who, "infer", infer->graph->where);
 	st = custom->vt->infer(custom->self, infer->n_in, in, infer->attr, out, &err);
+	hn_call_end(&call);
 	if (st && err.text[0]) /* whoever put these operands in is to blame */
 		return hn_infer_fail(infer, "%s", err.text);
 	for (uint32_t i = 0; i < infer->n_out && !st; i++)
@@ -146,11 +150,14 @@ backward_custom(struct hn_gradient *grad)
 		.dy = grad->dy,
 		.wants = wants,
 		.dx = grad->dx};
+	struct hn_call call;
 	enum hone_status st;
 
 	for (uint32_t i = 0; i < HN_MAX_IN; i++)
 		wants[i] = grad->wants[i];
+	hn_call_begin(&call, custom->who, "backward", grad->graph->where);
 	st = custom->vt->backward(custom->self, &grad->graph->base, &given, &err);
+	hn_call_end(&call);
 	if (!st)
 		check_gradients(grad);
 	hn_graph_blame(grad->graph, st, &err, custom->who, "backward", NULL);
@@ -218,8 +225,12 @@ run_custom(const struct hn_custom_op *custom, const struct hone_command *command
 	const struct hone_run *run, struct hone_error *err)
 {
 	struct hone_error why = {0};
-	enum hone_status st = custom->vt->run(custom->self, command, run, &why);
+	struct hn_call call;
+	enum hone_status st;
 
+	hn_call_begin(&call, custom->who, "run", command->name);
+	st = custom->vt->run(custom->self, command, run, &why);
+	hn_call_end(&call);
 	if (!st)
 		return HONE_OK;
 	if (!why.text[0]) {

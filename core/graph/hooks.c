@@ -9,6 +9,7 @@
  * What a plugin's function gives back is checked when it returns, and a fault in what it built is
  * the plugin's: the error says whose function it was, at which site, and what the graph saw.
  */
+#include "base/crash.h"
 #include "graph/build_state.h"
 
 /* ---- whose fault ---- */
@@ -212,6 +213,7 @@ hn_hooks_run(const struct hn_at *at, enum hn_hook hook, const struct hone_site *
 		const union subject before = subject_of(hook, subject);
 		struct hn_at here = *at;
 		struct hone_error err = {0};
+		struct hn_call under_way;
 		union subject now;
 		enum hone_status st;
 
@@ -219,7 +221,9 @@ hn_hooks_run(const struct hn_at *at, enum hn_hook hook, const struct hone_site *
 			(hook == HN_HOOK_MERGE && !has_merge(graph, &request->adapters[i])))
 			return;
 		here.instance = i;
+		hn_call_begin(&under_way, request->adapters[i].section, names[hook], site->name);
 		st = call(hook, &request->adapters[i], &here.pub, site, subject, &err);
+		hn_call_end(&under_way);
 		now = subject_of(hook, subject);
 		if (!st)
 			check_subject(graph, hook, &before, &now, site);

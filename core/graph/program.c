@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "graph/program.h"
 
 /* The graph moves in and leaves an empty one behind, so there is one owner at any time. */
@@ -408,9 +409,14 @@ submit_block(struct hn_program *p, const struct hn_block *block, struct hone_com
 	const struct hone_run *run, struct hone_error *err)
 {
 	const struct hn_device *device = &p->devices[block->device];
+	struct hn_call call;
+	enum hone_status st;
 
-	return device->vt->submit(device->device, commands + block->begin,
-		block->end - block->begin, sizeof(struct hone_command), run, err);
+	hn_call_begin(&call, device->name ? device->name : "backend", "submit", p->name);
+	st = device->vt->submit(device->device, commands + block->begin, block->end - block->begin,
+		sizeof(struct hone_command), run, err);
+	hn_call_end(&call);
+	return st;
 }
 
 /* Sets or clears ACCUMULATE on the sums of a region that start anew with its first chunk. */
