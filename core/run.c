@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/file.h"
 #include "model/recode.h"
 #include "run.h"
@@ -242,15 +243,22 @@ open_device(struct hn_run *run, struct hn_instance *instance, struct hone_error 
 {
 	const struct hone_backend_vt *vt = instance->vt;
 	struct hn_device *device = &run->devices[run->n_devices];
+	struct hn_call call;
 	uint32_t n = 0;
-	enum hone_status st = vt->device_count(instance->self, &n, err);
+	enum hone_status st;
 
+	hn_call_begin(&call, instance->section, "device_count", NULL);
+	st = vt->device_count(instance->self, &n, err);
+	hn_call_end(&call);
 	if (!st && n == 0)
 		st = hone_fail(err, HONE_EDEVICE,
 			"backend '%s' finds no device here; [run] backend = reference always runs",
 			instance->section);
-	if (!st)
+	if (!st) {
+		hn_call_begin(&call, instance->section, "open", NULL);
 		st = vt->open(instance->self, 0, &device->device, err);
+		hn_call_end(&call);
+	}
 	if (st)
 		return st;
 	device->vt = vt;
@@ -317,8 +325,8 @@ open_custom_ops(struct hn_run *run, struct hone_error *err)
 		st = hn_instance_create(&instance, run->registry, found, &spec, err);
 		if (st)
 			break;
-		st = hn_custom_ops_add(
-			&run->custom, found->factory->name, instance->vt, instance->self, err);
+		st = hn_custom_ops_add(&run->custom, found->path, found->factory->name,
+			instance->vt, instance->self, err);
 		if (st)
 			hn_instance_destroy(instance);
 		else
@@ -389,6 +397,7 @@ declare_adapters(struct hn_run *run, const struct hn_config_check *check, struct
 			(int)HN_RUN_ADAPTERS);
 	for (uint32_t i = 0; i < (uint32_t)list->n && !st; i++) {
 		struct hn_instance *instance = NULL;
+		struct hn_call call;
 
 		st = create_instance(
 			run, check, HONE_ROLE_ADAPTER, list->items[i], i, &instance, err);
@@ -398,8 +407,10 @@ declare_adapters(struct hn_run *run, const struct hn_config_check *check, struct
 		run->n_adapters = i + 1;
 		run->adapter_refs[i] =
 			(struct hn_adapter_ref){instance->section, instance->vt, instance->self};
+		hn_call_begin(&call, instance->section, "declare", NULL);
 		st = hn_params_collect(&run->params, &run->model, instance->section, i,
 			instance->of->factory, instance->self, err);
+		hn_call_end(&call);
 		if (st)
 			hn_config_locate(run->config, instance->section, err);
 	}
@@ -414,6 +425,7 @@ static enum hone_status
 stage_declare(struct hn_run *run, struct hn_config_check *check, struct hone_error *err)
 {
 	const struct hone_strings *objectives = &run->options.run.objective;
+	struct hn_call call;
 	enum hone_status st;
 
 	check->resolve = resolve;
@@ -427,8 +439,11 @@ stage_declare(struct hn_run *run, struct hn_config_check *check, struct hone_err
 		return hone_fail(err, HONE_ECONFIG, "[run] objective is empty: name one");
 	st = create_instance(
 		run, check, HONE_ROLE_OBJECTIVE, objectives->items[0], 0, &run->objective, err);
-	if (!st)
+	if (!st) {
+		hn_call_begin(&call, run->objective->section, "declare", NULL);
 		st = hn_layout_collect(&run->layout, run->objective->vt, run->objective->self, err);
+		hn_call_end(&call);
+	}
 	return st ? st : declare_adapters(run, check, err);
 }
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/crash.h"
 
 #define BLOCK_BYTES_MIN ((size_t)4096)
 #define BLOCK_BYTES_MAX ((size_t)1 << 20)
@@ -68,6 +69,7 @@ hn_bug(const char *file, int line, const char *condition)
 {
 	(void)fprintf(stderr, "bug in hone: %s:%d: %s\n", file, line, condition);
 	(void)fflush(stderr);
+	hn_crash_said();
 	abort();
 }
 

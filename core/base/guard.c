@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/crash.h"
 #include "base/guard.h"
 #include "base/log.h"
 
@@ -136,17 +137,22 @@ say(int fd, const char *text)
 		return;
 }
 
+void
+hn_guard_say(const char *line)
+{
+	if (is_terminal)
+		say(STDERR_FILENO, ERASE_LINE);
+	say(STDERR_FILENO, line);
+	say(atomic_load(&log_fd), line);
+}
+
 _Noreturn static void
 end_with(const struct hn_guarded *guarded)
 {
 	struct stat info;
 	const bool is_cut = !fstat(guarded->fd, &info) && (uint64_t)info.st_size < guarded->size;
-	const char *line = is_cut ? guarded->cut : guarded->unreadable;
 
-	if (is_terminal)
-		say(STDERR_FILENO, ERASE_LINE);
-	say(STDERR_FILENO, line);
-	say(atomic_load(&log_fd), line);
+	hn_guard_say(is_cut ? guarded->cut : guarded->unreadable);
 	_exit(guarded->code);
 }
 
@@ -166,7 +172,9 @@ on_bus_error(int number, siginfo_t *info, void *context)
 			(void)pause();
 	}
 	(void)sigaction(number, &before, NULL);
-	if (info->si_code <= 0)
+	if (!(before.sa_flags & SA_SIGINFO) && before.sa_handler == SIG_DFL)
+		hn_crash_end(number, info);
+	else if (info->si_code <= 0)
 		(void)raise(number);
 	/* Otherwise the access is made again, and fails as it would have. */
 }
@@ -174,11 +182,13 @@ on_bus_error(int number, siginfo_t *info, void *context)
 void
 hn_guard_install(void)
 {
-	struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+	struct sigaction action = {
+		.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 	is_terminal = isatty(STDERR_FILENO);
 	(void)sigemptyset(&action.sa_mask);
 	(void)sigaction(SIGBUS, &action, &before);
+	hn_crash_install();
 }
 
 /* ---- the stack ---- */

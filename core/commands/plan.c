@@ -155,6 +155,27 @@ put_json(const struct hn_session *s, const struct plan *plan, struct hn_str *out
 	hn_str_puts(out, "}\n");
 }
 
+/* Commands that run elsewhere than on the chosen backend: plugins' ops, and what it cannot. */
+static void
+put_elsewhere(const struct hn_session *s, struct hn_str *out)
+{
+	const struct hn_program *p = &s->step.train;
+	const struct hn_custom_ops *custom = &s->run->custom;
+
+	for (uint32_t op = 0; op < custom->n; op++) {
+		uint32_t n = 0;
+
+		for (uint32_t i = 0; i < p->n_commands; i++)
+			n += p->commands[i].op == HONE_OP_CUSTOM + op;
+		if (n)
+			hn_str_printf(out, "%u of %u commands are run by %s\n", n, p->n_commands,
+				custom->list[op].who);
+	}
+	if (p->n_fallback)
+		hn_str_printf(out, "%u of %u commands run on the reference backend: %s\n",
+			p->n_fallback, p->n_commands, p->fallback_reason);
+}
+
 static void
 put_text(const struct hn_session *s, const struct plan *plan, struct hn_str *out)
 {
@@ -172,10 +193,7 @@ put_text(const struct hn_session *s, const struct plan *plan, struct hn_str *out
 	hn_str_puts(out, " of training on this machine (");
 	hn_str_put_visible(out, s->run->device_info.name, "");
 	hn_str_puts(out, ")\n");
-	if (s->step.train.n_fallback)
-		hn_str_printf(out, "%u of %u commands run on the reference backend: %s\n",
-			s->step.train.n_fallback, s->step.train.n_commands,
-			s->step.train.fallback_reason);
+	put_elsewhere(s, out);
 }
 
 static enum hone_status

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "graph/build_state.h"
 
 /* The backward of all terms at once, each with its cotangent from the host.  Metrics and terms
@@ -49,12 +50,16 @@ static enum hone_status
 run_objective(
 	struct hn_builder *b, const struct hn_at *at, struct hn_loss *loss, struct hone_error *err)
 {
-	struct hone_error why = {0};
-	const enum hone_status st = b->request->objective->build(
-		b->request->objective_self, &at->pub, &loss->base, &why);
 	const char *section = b->request->objective_section;
+	const char *who = section ? section : "objective";
+	struct hone_error why = {0};
+	struct hn_call call;
+	enum hone_status st;
 
-	hn_graph_blame(b->graph, st, &why, section ? section : "objective", "build", NULL);
+	hn_call_begin(&call, who, "build", NULL);
+	st = b->request->objective->build(b->request->objective_self, &at->pub, &loss->base, &why);
+	hn_call_end(&call);
+	hn_graph_blame(b->graph, st, &why, who, "build", NULL);
 	return hone_graph_status(&b->graph->base, err);
 }
 

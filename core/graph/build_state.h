@@ -14,6 +14,8 @@
 #include "graph/build.h"
 
 #define HN_NO_INSTANCE UINT32_MAX
+/* Of a plugin's function that fails with a status alone. */
+#define HN_NO_WORD "the plugin failed with status %d and no word; report it to its author"
 
 struct hn_selection_state {
 	const char *name, *column;
@@ -82,6 +84,10 @@ void hn_hooks_run(
  * that no op takes.  What the user can change stays as it was said.  The innermost function is the one to blame.  `place` is a site's name or NULL. */
 void hn_graph_blame(struct hn_graph *graph, enum hone_status st, const struct hone_error *err,
 	const char *who, const char *function, const char *place);
+
+/* Whether `at` is an adapter's hook, where a call that runs hooks itself would never end; then the
+ * graph fails: `call` is for `whom`.  [build] */
+bool hn_is_refused_in_hook(const struct hone_build *at, const char *call, const char *whom);
 
 /* Weight or bias of a site as the view has it: an overlay's parameter, else the stored one;
  * 0 where there is none. */

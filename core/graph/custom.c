@@ -10,6 +10,7 @@
 
 #include <hone/plugin.h>
 
+#include "base/crash.h"
 #include "graph/build_state.h"
 #include "graph/custom.h"
 
@@ -61,18 +62,74 @@ infer_custom(struct hn_infer *infer)
 	const struct hn_custom_op *custom = &infer->graph->custom->list[infer->op - HONE_OP_CUSTOM];
 	struct hone_value in[HN_MAX_IN], out[HN_MAX_OUT];
 	struct hone_error err = {0};
+	struct hn_call call;
+	enum hone_status st;
 
 	memset(in, 0, sizeof in);
 	memset(out, 0, sizeof out);
 	for (uint32_t i = 0; i < infer->n_in; i++)
 		if (infer->in[i])
 			to_public(infer->in[i], &in[i]);
-	if (custom->vt->infer(custom->self, infer->n_in, in, infer->attr, out, &err))
+	hn_call_begin(&call, custom->who, "infer", infer->graph->where);
+	st = custom->vt->infer(custom->self, infer->n_in, in, infer->attr, out, &err);
+	hn_call_end(&call);
+	if (st && err.text[0]) /* whoever put these operands in is to blame */
 		return hn_infer_fail(infer, "%s", err.text);
-	for (uint32_t i = 0; i < infer->n_out; i++)
+	for (uint32_t i = 0; i < infer->n_out && !st; i++)
 		if (!from_public(infer, &out[i], &infer->out[i]))
-			return false;
-	return true;
+			st = HONE_EPLUGIN;
+	if (st)
+		hn_graph_blame(infer->graph, st, &err, custom->who, "infer", NULL);
+	return !st;
+}
+
+/* A gradient is as large as its operand, of its rows, and of its type or of the parameters'. */
+static bool
+is_gradient_of(const struct hn_graph *graph, const struct hn_value *dx, const struct hn_value *x)
+{
+	return dx->space == x->space && dx->rank == x->rank &&
+		memcmp(dx->dim, x->dim, x->rank * sizeof x->dim[0]) == 0 &&
+		(dx->dtype == x->dtype || dx->dtype == graph->stat);
+}
+
+/* What a backward gave for an operand that was asked for.  None is an answer only where a result
+ * has no cotangent: the others may not depend on this operand. */
+static void
+check_dx(const struct hn_gradient *grad, uint32_t i, bool has_all_dy)
+{
+	struct hn_graph *graph = grad->graph;
+	const uint32_t id = grad->dx[i].id;
+	const struct hn_value *x = hn_graph_value(graph, grad->in[i].id);
+	struct hn_str is = {0}, wanted = {0};
+
+	if (graph->error.status || (!id && !has_all_dy))
+		return;
+	hn_value_print(graph, x, &wanted);
+	if (!id) {
+		hn_graph_fail(graph, HONE_EPLUGIN,
+			"dx[%u] is wanted and comes back as none, not %s", i, wanted.text);
+	} else if (id >= graph->n_values) {
+		hn_graph_fail(graph, HONE_EPLUGIN,
+			"dx[%u] comes back as no node of this graph, not %s", i, wanted.text);
+	} else if (!is_gradient_of(graph, hn_graph_value(graph, id), x)) {
+		hn_value_print(graph, hn_graph_value(graph, id), &is);
+		hn_graph_fail(graph, HONE_EPLUGIN, "dx[%u] comes back as %s, not %s", i, is.text,
+			wanted.text);
+	}
+	hn_str_fini(&is);
+	hn_str_fini(&wanted);
+}
+
+static void
+check_gradients(const struct hn_gradient *grad)
+{
+	bool has_all_dy = true;
+
+	for (uint32_t i = 0; i < grad->node->n_out; i++)
+		has_all_dy &= grad->dy[i].id != 0;
+	for (uint32_t i = 0; i < grad->node->n_in; i++)
+		if (grad->wants[i])
+			check_dx(grad, i, has_all_dy);
 }
 
 /* The plugin appends nodes like any backward; only the struct it fills is another. */
@@ -93,19 +150,26 @@ backward_custom(struct hn_gradient *grad)
 		.dy = grad->dy,
 		.wants = wants,
 		.dx = grad->dx};
+	struct hn_call call;
 	enum hone_status st;
 
 	for (uint32_t i = 0; i < HN_MAX_IN; i++)
 		wants[i] = grad->wants[i];
+	hn_call_begin(&call, custom->who, "backward", grad->graph->where);
 	st = custom->vt->backward(custom->self, &grad->graph->base, &given, &err);
-	hn_graph_blame(grad->graph, st, &err, custom->name, "backward", NULL);
+	hn_call_end(&call);
+	if (!st)
+		check_gradients(grad);
+	hn_graph_blame(grad->graph, st, &err, custom->who, "backward", NULL);
 }
 
 enum hone_status
-hn_custom_ops_add(struct hn_custom_ops *ops, const char *name, const struct hone_op_vt *vt,
-	const void *self, struct hone_error *err)
+hn_custom_ops_add(struct hn_custom_ops *ops, const char *plugin, const char *name,
+	const struct hone_op_vt *vt, const void *self, struct hone_error *err)
 {
 	struct hn_custom_op *custom = &ops->list[ops->n];
+	const char *slash = plugin ? strrchr(plugin, '/') : NULL;
+	const char *file = slash ? slash + 1 : plugin;
 
 	for (uint32_t i = 0; i < ops->n; i++)
 		if (hn_streq(ops->list[i].name, name))
@@ -116,6 +180,8 @@ hn_custom_ops_add(struct hn_custom_ops *ops, const char *name, const struct hone
 			"op '%s': %u to %u operands and %u results are not possible", name,
 			vt->min_in, vt->max_in, vt->n_out);
 	*custom = (struct hn_custom_op){.name = name, .vt = vt, .self = self};
+	(void)snprintf(custom->who, sizeof custom->who, "%.80s%s%.64s", file ? file : "",
+		file ? ": " : "", name);
 	custom->op = (struct hn_op){.op = HONE_OP_CUSTOM + ops->n,
 		.name = name,
 		.flags = (vt->flags & HONE_CUSTOM_OP_ROW_LOCAL ? HN_OP_ROW_LOCAL : 0u) |
@@ -153,6 +219,31 @@ supports(void *device, const struct hone_command *command, struct hone_error *er
 	return inner->vt->supports(inner->device, command, err);
 }
 
+/* A plugin's kernel.  What it says when it fails gets its name, and the site as the place. */
+static enum hone_status
+run_custom(const struct hn_custom_op *custom, const struct hone_command *command,
+	const struct hone_run *run, struct hone_error *err)
+{
+	struct hone_error why = {0};
+	struct hn_call call;
+	enum hone_status st;
+
+	hn_call_begin(&call, custom->who, "run", command->name);
+	st = custom->vt->run(custom->self, command, run, &why);
+	hn_call_end(&call);
+	if (!st)
+		return HONE_OK;
+	if (!why.text[0]) {
+		(void)hone_fail(err, HONE_EPLUGIN, "[%s] run(): " HN_NO_WORD, custom->who, (int)st);
+		st = HONE_EPLUGIN;
+	} else {
+		(void)hone_fail(err, st, "[%s] run(): %.400s", custom->who, why.text);
+	}
+	if (err && command->name)
+		(void)snprintf(err->place, sizeof err->place, "%s", command->name);
+	return st;
+}
+
 /* Commands one by one, because a kernel of a plugin may stand between any two. Buffers
  * are the backend's, in memory that the host can address. */
 static enum hone_status
@@ -169,10 +260,8 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 		if (command->op < HONE_OP_CUSTOM) {
 			st = ops->inner.vt->submit(ops->inner.device, command, 1, stride, run, err);
 		} else {
-			const struct hn_custom_op *custom =
-				&ops->list[command->op - HONE_OP_CUSTOM];
-
-			st = custom->vt->run(custom->self, command, run, err);
+			st = run_custom(
+				&ops->list[command->op - HONE_OP_CUSTOM], command, run, err);
 		}
 	}
 	return st;

@@ -17,6 +17,7 @@ enum { HN_MAX_CUSTOM_OPS = 64 };
 
 struct hn_custom_op {
 	const char *name; /* borrowed, as vt and self */
+	char who[160];    /* "focal.so: focal_term": whose it is, for messages */
 	const struct hone_op_vt *vt;
 	const void *self;
 	struct hn_op op; /* how graphs see it */
@@ -28,8 +29,9 @@ struct hn_custom_ops {
 	struct hn_device inner; /* runs everything else */
 };
 
-/* Adds one; HONE_EPLUGIN when the name is taken or there are too many. */
-enum hone_status hn_custom_ops_add(struct hn_custom_ops *ops, const char *name,
+/* Adds one out of the file `plugin` (a path, or NULL: linked in); HONE_EPLUGIN when the name is
+ * taken or there are too many. */
+enum hone_status hn_custom_ops_add(struct hn_custom_ops *ops, const char *plugin, const char *name,
 	const struct hone_op_vt *vt, const void *self, struct hone_error *err);
 
 /* A device that runs the ops, and on `inner` (whose memory the host can address) all else.

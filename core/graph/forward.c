@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "graph/build_state.h"
 
 /* ---- views ---- */
@@ -70,9 +71,12 @@ hn_build_body(struct hn_builder *b, struct hn_at *at, hone_stream stream)
 	const struct hn_model *model = b->request->model;
 	struct hone_error err = {0};
 	hone_node hidden = {0};
-	const enum hone_status st = model->architecture->body(
-		model->architecture_self, &at->pub, stream, &hidden, &err);
+	struct hn_call call;
+	enum hone_status st;
 
+	hn_call_begin(&call, hn_model_type(model), "body", NULL);
+	st = model->architecture->body(model->architecture_self, &at->pub, stream, &hidden, &err);
+	hn_call_end(&call);
 	if (!st && !b->graph->error.status) /* so the stream is one */
 		check_rows(b->graph, "hidden", hidden, b->streams[stream.id - 1].rows);
 	b->graph->where = NULL;
@@ -182,12 +186,15 @@ build_head(const struct hn_at *at, const char *kind, hone_node rows)
 	const struct hn_model *model = b->request->model;
 	struct hone_error err = {0};
 	hone_node out = {0};
+	struct hn_call call;
 	enum hone_status st;
 
 	if (b->graph->error.status)
 		return out;
 	b->graph->group = 0;
+	hn_call_begin(&call, hn_model_type(model), "head", NULL);
 	st = model->architecture->head(model->architecture_self, &at->pub, kind, rows, &out, &err);
+	hn_call_end(&call);
 	if (!st && !b->graph->error.status && rows.id < b->graph->n_values)
 		check_rows(b->graph, "out", out, hn_graph_value(b->graph, rows.id)->space);
 	b->graph->where = NULL;
@@ -205,6 +212,8 @@ hn_build_head(const struct hone_build *at, const char *kind, hone_node rows)
 		? foreign_rows(b, rows, at->view->name, at->pass)
 		: NULL;
 
+	if (hn_is_refused_in_hook(at, "head", "objectives"))
+		return hone_node_none();
 	if (foreign)
 		hn_graph_fail(b->graph, HONE_EPLUGIN,
 			"head '%s' is of view '%s', pass %u; the rows are of forward '%s' (view "
@@ -223,7 +232,7 @@ hn_build_head_of(const struct hone_build *at, const char *forward, const char *k
 	struct hone_view view;
 	struct hn_at here;
 
-	if (!decl)
+	if (!decl || hn_is_refused_in_hook(at, "hone_head_of", "objectives"))
 		return hone_node_none();
 	view = hn_view_make(b->request, decl->view);
 	here = hn_at_make(b, &view, decl->pass);

@@ -280,6 +280,8 @@ graph_stop_gradient(struct hone_graph *g, hone_node node)
 	const struct hone_attr_scale same = {1.0, 0.0};
 	hone_node out;
 
+	if (node.id >= graph->n_values)
+		hn_graph_fail(graph, HONE_EBUG, "stop_gradient of no node of this graph");
 	if (graph->error.status || !graph->values[node.id].needs_grad)
 		return node;
 	graph->in_clone = true; /* never merged with a scale through which gradients flow */

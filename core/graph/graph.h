@@ -168,10 +168,11 @@ void hn_graph_store(
 HONE_PRINTF(3, 4)
 void hn_graph_fail(struct hn_graph *graph, enum hone_status status, const char *fmt, ...);
 
+/* An id that a plugin made up is the value 0, which has no rank. */
 static inline const struct hn_value *
 hn_graph_value(const struct hn_graph *graph, uint32_t id)
 {
-	return &graph->values[id];
+	return &graph->values[id < graph->n_values ? id : 0];
 }
 
 /* "f32[text,64]": type, row space or size, sizes; "none" for NULL. */

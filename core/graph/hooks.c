@@ -9,6 +9,7 @@
  * What a plugin's function gives back is checked when it returns, and a fault in what it built is
  * the plugin's: the error says whose function it was, at which site, and what the graph saw.
  */
+#include "base/crash.h"
 #include "graph/build_state.h"
 
 /* ---- whose fault ---- */
@@ -21,8 +22,10 @@ hn_graph_blame(struct hn_graph *graph, enum hone_status st, const struct hone_er
 	struct hone_error *error = &graph->error;
 	char text[sizeof error->text];
 
-	if (st && !is_built)
+	if (st && !is_built && err->text[0])
 		hn_graph_fail(graph, st, "%s", err->text);
+	else if (st)
+		hn_graph_fail(graph, HONE_EPLUGIN, HN_NO_WORD, (int)st);
 	if (!error->status || graph->is_blamed)
 		return;
 	graph->is_blamed = true;
@@ -36,6 +39,20 @@ hn_graph_blame(struct hn_graph *graph, enum hone_status st, const struct hone_er
 	(void)snprintf(error->text, sizeof error->text, "[%s] %s(): %.420s", who, function, text);
 	if (place)
 		(void)snprintf(error->place, sizeof error->place, "%s", place);
+}
+
+bool
+hn_is_refused_in_hook(const struct hone_build *at, const char *call, const char *whom)
+{
+	const struct hn_at *here = hn_at_of(at);
+
+	if (here->instance == HN_NO_INSTANCE)
+		return false;
+	hn_graph_fail(here->builder->graph, HONE_EPLUGIN,
+		"%s is for %s; a product with a weight is hone_matmul_nt, with the site's own "
+		"hone_product",
+		call, whom);
+	return true;
 }
 
 /* ---- what comes back ---- */
@@ -164,13 +181,24 @@ call(enum hn_hook hook, const struct hn_adapter_ref *adapter, const struct hone_
 		return HONE_HAS(vt, struct hone_adapter_vt, hidden)
 			? vt->hidden(adapter->self, at, site, subject, err)
 			: HONE_OK;
-	case HN_HOOK_MERGE: /* struct hone_merge_io: there is no merge without every adapter */
-		return HONE_HAS(vt, struct hone_adapter_vt, merge)
-			? vt->merge(adapter->self, at, site, subject, err)
-			: hone_fail(err, HONE_EUNSUPPORTED, "%s cannot be merged into weights",
-				  adapter->section);
+	case HN_HOOK_MERGE: /* struct hone_merge_io: is there, see has_merge */
+		return vt->merge(adapter->self, at, site, subject, err);
 	}
 	return HONE_EBUG;
+}
+
+/* There is no merge without every adapter, and an adapter without the function is no matter of
+ * one site. */
+static bool
+has_merge(struct hn_graph *graph, const struct hn_adapter_ref *adapter)
+{
+	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, merge))
+		return true;
+	hn_graph_fail(graph, HONE_EUNSUPPORTED,
+		"[%s] has no merge(), so it stays an adapter: export it without --merge",
+		adapter->section);
+	graph->error.place[0] = '\0';
+	return false;
 }
 
 void
@@ -185,13 +213,17 @@ hn_hooks_run(const struct hn_at *at, enum hn_hook hook, const struct hone_site *
 		const union subject before = subject_of(hook, subject);
 		struct hn_at here = *at;
 		struct hone_error err = {0};
+		struct hn_call under_way;
 		union subject now;
 		enum hone_status st;
 
-		if (graph->error.status)
+		if (graph->error.status ||
+			(hook == HN_HOOK_MERGE && !has_merge(graph, &request->adapters[i])))
 			return;
 		here.instance = i;
+		hn_call_begin(&under_way, request->adapters[i].section, names[hook], site->name);
 		st = call(hook, &request->adapters[i], &here.pub, site, subject, &err);
+		hn_call_end(&under_way);
 		now = subject_of(hook, subject);
 		if (!st)
 			check_subject(graph, hook, &before, &now, site);

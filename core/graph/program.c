@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "graph/program.h"
 
 /* The graph moves in and leaves an empty one behind, so there is one owner at any time. */
@@ -190,7 +191,7 @@ choose_device(struct hn_program *p, const struct hone_command *command, uint32_t
 			*device = d;
 			return HONE_OK;
 		}
-		if (d == 0 && !p->fallback_reason[0])
+		if (d == 0 && command->op < HONE_OP_CUSTOM && !p->fallback_reason[0])
 			(void)snprintf(
 				p->fallback_reason, sizeof p->fallback_reason, "%.200s", why.text);
 	}
@@ -211,7 +212,7 @@ make_blocks(struct hn_program *p, struct hone_error *err)
 
 		if (st)
 			return st;
-		p->n_fallback += device != 0;
+		p->n_fallback += device != 0 && p->commands[i].op < HONE_OP_CUSTOM;
 		if (last && last->space == space && (space || last->device == device)) {
 			last->end = i + 1;
 			/* A region runs on one device: the first that can do all of it. */
@@ -408,9 +409,14 @@ submit_block(struct hn_program *p, const struct hn_block *block, struct hone_com
 	const struct hone_run *run, struct hone_error *err)
 {
 	const struct hn_device *device = &p->devices[block->device];
+	struct hn_call call;
+	enum hone_status st;
 
-	return device->vt->submit(device->device, commands + block->begin,
-		block->end - block->begin, sizeof(struct hone_command), run, err);
+	hn_call_begin(&call, device->name ? device->name : "backend", "submit", p->name);
+	st = device->vt->submit(device->device, commands + block->begin, block->end - block->begin,
+		sizeof(struct hone_command), run, err);
+	hn_call_end(&call);
+	return st;
 }
 
 /* Sets or clears ACCUMULATE on the sums of a region that start anew with its first chunk. */

@@ -100,7 +100,7 @@ struct hn_program {
 	const struct hn_device *devices;
 	uint32_t n_devices;
 	int64_t *live, *begin; /* by row space; the caller sets live */
-	uint32_t n_fallback;   /* commands not on the first device */
+	uint32_t n_fallback;   /* not on the first device, without plugins' ops */
 	char fallback_reason[256];
 };
 

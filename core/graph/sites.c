@@ -134,6 +134,8 @@ site_output(const struct hone_build *at, const struct hone_site *pub, hone_node 
 static hone_node
 build_linear(const struct hone_build *at, const struct hone_site *site, hone_node x)
 {
+	if (hn_is_refused_in_hook(at, "hone_linear", "architectures"))
+		return hone_node_none();
 	enter(at, site);
 	hn_hooks_run(hn_at_of(at), HN_HOOK_INPUT, site, &x);
 	return site_output(at, site, x,
@@ -156,6 +158,8 @@ build_embed(const struct hone_build *at, const struct hone_site *site, hone_stre
 	hone_node ids)
 {
 	(void)stream;
+	if (hn_is_refused_in_hook(at, "embed", "architectures"))
+		return hone_node_none();
 	enter(at, site);
 	return site_output(at, site, ids,
 		hone_gather_rows(graph_of(at),
@@ -172,6 +176,8 @@ build_norm(const struct hone_build *at, const struct hone_site *site, hone_node 
 	const hone_node in[3] = {x, weight, bias};
 	hone_node out[3] = {{0}, {0}, {0}};
 
+	if (hn_is_refused_in_hook(at, "hone_norm", "architectures"))
+		return hone_node_none();
 	enter(at, site);
 	if (bias.id)
 		(void)at->graph->vt->node(
@@ -218,6 +224,8 @@ build_attention(
 		.softcap = io->softcap};
 	hone_node in[7], out[2] = {{0}, {0}};
 
+	if (hn_is_refused_in_hook(at, "attention", "architectures"))
+		return hone_node_none();
 	enter(at, site);
 	hn_hooks_run(hn_at_of(at), HN_HOOK_ATTENTION, site, io);
 	if (b->graph->error.status)
@@ -246,8 +254,10 @@ build_hidden(
 	struct hn_graph *graph = hn_at_of(at)->builder->graph;
 
 	(void)stream;
+	if (hn_is_refused_in_hook(at, "hidden", "architectures"))
+		return hone_node_none();
 	hn_hooks_run(hn_at_of(at), HN_HOOK_HIDDEN, site, &h);
-	if (h.id) /* what is handed to the next layer is kept */
+	if (h.id && h.id < graph->n_values) /* what is handed to the next layer is kept */
 		graph->nodes[graph->values[h.id].node].group = 0;
 	return h;
 }

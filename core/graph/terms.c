@@ -27,8 +27,8 @@ add_term(struct hn_builder *b, const char *name, hone_node sum, const char *stre
 
 	if (b->graph->error.status)
 		return hone_graph_status(&b->graph->base, err);
-	if (sum.id == 0 || value->space || hn_value_elems(value) != 1)
-		return fail_no_sum(b, name, sum.id ? value : NULL, err);
+	if (!value->rank || value->space || hn_value_elems(value) != 1)
+		return fail_no_sum(b, name, value->rank ? value : NULL, err);
 	b->terms = hn_grow(b->terms, &b->cap_terms, b->n_terms + 1u, sizeof *b->terms);
 	b->term_nodes =
 		hn_grow(b->term_nodes, &b->cap_term_nodes, b->n_terms + 1u, sizeof *b->term_nodes);

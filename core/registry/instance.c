@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "registry/fpstate.h"
 #include "registry/registry.h"
 #include "registry/sigstate.h"
@@ -86,15 +87,18 @@ call_create(struct hn_instance *instance, struct hn_registry *registry, struct h
 	const struct hn_signal_state signals = hn_signal_state_get();
 	const struct hone_host *host;
 	struct hone_instance_info info = {.struct_size = sizeof info};
+	struct hn_call call;
 	enum hone_status st;
 	char changed[128];
 
 	info.section = instance->section;
 	info.model = instance->model;
 	st = hn_registry_start(registry, instance->of, &host, err);
-	if (!st && factory->create)
+	if (!st && factory->create) {
+		hn_call_begin(&call, instance->section, "create", NULL);
 		st = factory->create(host, &info, instance->values, &instance->self, err);
-	else if (!st)
+		hn_call_end(&call);
+	} else if (!st)
 		instance->self = (void *)(uintptr_t)instance->values;
 	if (hn_fp_state_restore(&before, changed, sizeof changed) && services->log)
 		hn_log_warn(services->log,
@@ -145,10 +149,15 @@ hn_instance_create(struct hn_instance **out, struct hn_registry *registry,
 void
 hn_instance_destroy(struct hn_instance *instance)
 {
+	struct hn_call call;
+
 	if (!instance)
 		return;
-	if (instance->of->factory->destroy)
+	if (instance->of->factory->destroy) {
+		hn_call_begin(&call, instance->section, "destroy", NULL);
 		instance->of->factory->destroy(instance->self);
+		hn_call_end(&call);
+	}
 	hn_arena_fini(&instance->arena);
 	free(instance);
 }

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -189,12 +190,16 @@ open_module(const char *real, const struct hone_plugin **out, struct hn_str *rem
 {
 	const struct hn_fp_state before = hn_fp_state_get();
 	const struct hn_signal_state signals = hn_signal_state_get();
+	const char *slash = strrchr(real, '/');
+	struct hn_call call;
 	char changed[128];
 	const char *why;
 	void *handle;
 
 	(void)dlerror();
+	hn_call_begin(&call, slash ? slash + 1 : real, "dlopen", NULL);
 	handle = dlopen(real, RTLD_NOW | RTLD_LOCAL);
+	hn_call_end(&call);
 	if (hn_signal_state_restore(&signals, changed, sizeof changed))
 		hn_str_printf(remarks, "its start-up code changed %s, which was put back", changed);
 	if (hn_fp_state_restore(&before, changed, sizeof changed))

@@ -11,6 +11,7 @@
 #include <hone/backend.h>
 #include <hone/objective.h>
 
+#include "base/crash.h"
 #include "base/str.h"
 #include "config/host_options.h"
 #include "registry/fpstate.h"
@@ -202,9 +203,12 @@ hn_registry_destroy(struct hn_registry *registry)
 	free(registry->storages);
 	for (size_t i = registry->n_started; i-- > 0;) {
 		const struct hone_plugin *plugin = registry->owners[registry->started[i]].plugin;
+		struct hn_call call;
 
+		hn_call_begin(&call, plugin->id, "shutdown", NULL);
 		if (plugin->shutdown)
 			plugin->shutdown();
+		hn_call_end(&call);
 	}
 	hn_loader_report_fini(&registry->report);
 	hn_arena_fini(&registry->arena);
@@ -375,12 +379,16 @@ hn_registry_start(struct hn_registry *registry, const struct hn_registered *of,
 {
 	struct owner *owner = &registry->owners[of->owner];
 	enum hone_status st = HONE_OK;
+	struct hn_call call;
 
 	*host = &owner->host.table;
 	if (owner->is_started)
 		return HONE_OK;
-	if (owner->plugin->init)
+	if (owner->plugin->init) {
+		hn_call_begin(&call, owner->plugin->id, "init", NULL);
 		st = owner->plugin->init(*host, err);
+		hn_call_end(&call);
+	}
 	if (st)
 		return st;
 	owner->is_started = true;

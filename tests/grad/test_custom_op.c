@@ -77,7 +77,7 @@ open_with_cube(struct lab *lab, struct hn_custom_ops *ops)
 	struct hone_error err = {0};
 
 	memset(ops, 0, sizeof *ops);
-	assert_int_equal(hn_custom_ops_add(ops, "test.cube", &cube, NULL, &err), HONE_OK);
+	assert_int_equal(hn_custom_ops_add(ops, NULL, "test.cube", &cube, NULL, &err), HONE_OK);
 	lab_open(lab);
 	lab->graph.custom = ops;
 	lab->device = hn_custom_device(ops, &lab->device);
@@ -136,8 +136,9 @@ test_custom_op_taken_name_is_refused(void **state)
 	struct hone_error err = {0};
 
 	(void)state;
-	assert_int_equal(hn_custom_ops_add(&ops, "test.cube", &cube, NULL, &err), HONE_OK);
-	assert_int_equal(hn_custom_ops_add(&ops, "test.cube", &cube, NULL, &err), HONE_EPLUGIN);
+	assert_int_equal(hn_custom_ops_add(&ops, NULL, "test.cube", &cube, NULL, &err), HONE_OK);
+	assert_int_equal(
+		hn_custom_ops_add(&ops, NULL, "test.cube", &cube, NULL, &err), HONE_EPLUGIN);
 	assert_int_equal(ops.n, 1);
 }
 

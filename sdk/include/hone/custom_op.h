@@ -26,7 +26,14 @@ enum hone_custom_op_flags {
 	HONE_CUSTOM_OP_PURE = 2,      /* equal nodes may be one node */
 };
 
-/* What a backward is given.  An absent node is 0. */
+/* What a backward is given.  An absent node is 0.
+ *
+ * wants[i] is 1 where operand i depends on something that trains; the op does not choose.  Each
+ * wanted dx[i] is a node with the shape, the row space and the type of in[i] (or the type of the
+ * statistics); anything else is an error that names the plugin.  None (0) is one, too, unless a
+ * result has no cotangent: then what flows through that result alone is nothing.  An operand
+ * that has no gradient by design is put in as hone_stop_gradient(g, x), and is never asked for;
+ * a gradient that is zero is a node of zeros. */
 struct hone_custom_gradient {
 	uint32_t struct_size;
 	uint32_t n_in, n_out;
@@ -35,7 +42,7 @@ struct hone_custom_gradient {
 	const hone_node *in, *out; /* operands and results of the forward */
 	const hone_node *dy;       /* [n_out] cotangents; 0 = nobody wants it */
 	const uint8_t *wants;      /* [n_in] 1 where dx is asked for */
-	hone_node *dx;             /* [n_in] to be filled where wanted */
+	hone_node *dx;             /* [n_in] to be filled where wanted; like in[i] */
 };
 
 struct hone_op_vt {
