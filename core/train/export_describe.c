@@ -318,18 +318,3 @@ hn_described_fini(struct hn_described *described)
 	json_decref(described->refused);
 	*described = (struct hn_described){0};
 }
-
-/* Only the first "%s" counts, and nothing else is a format. */
-char *
-hn_param_export_name(const struct hn_param *param)
-{
-	const char *text = param->spec.export_name, *at = strstr(text, "%s");
-	struct hn_str name = {0};
-
-	if (!at)
-		return hn_strdup(text);
-	hn_str_add(&name, text, (size_t)(at - text));
-	hn_str_puts(&name, param->site ? param->site->pub.name : "");
-	hn_str_puts(&name, at + 2);
-	return hn_str_take(&name);
-}

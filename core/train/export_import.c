@@ -8,7 +8,8 @@
  * here and a pattern there.  A key that the plugin does not know must not ask for anything.
  *
  * Tensors: base_model.model.<path>.lora_A.weight, or the same with the adapter's name in it
- * (".lora_A.default.weight"), as PEFT's own state_dict has it.
+ * (".lora_A.default.weight"), as PEFT's own state_dict has it.  Parameters that are not exported
+ * get the values that they begin with, which declaration and model alone decide (param_spec.c).
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -434,6 +435,8 @@ hn_import_adapter(
 	for (uint32_t i = 0; i < to->params->n && !st; i++)
 		if (chosen[i])
 			st = set_values(to, &to->params->list[i], chosen[i], err);
+		else if (to->params->list[i].instance_idx == instance)
+			st = hn_param_start(to, &to->params->list[i], err);
 	hn_tensor_file_close(&file);
 	free(chosen);
 	return st;
