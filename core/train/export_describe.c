@@ -330,6 +330,8 @@ put_said(struct doc *doc, const struct hn_adapter_said *said, bool only_sites)
 			json_object_get(doc->json, option.key))
 			continue;
 		put_option(doc, &option, said->values);
+		if (option.flags & HONE_OPTION_RUNTIME)
+			leave_open(&doc->base, option.key);
 	}
 }
 

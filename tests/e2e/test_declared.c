@@ -183,7 +183,7 @@ test_declared_folder_without_describe_is_read(void **state)
 		assert_true(json_number_value(json_object_get(config, "factor")) == 4.0);
 		json_decref(config);
 		free(text);
-		of_run = generate(&cli, "run.ini", NULL, NULL, NULL);
+		of_run = generate(&cli, "run.ini", "--set", "declared.notes=z", NULL);
 		of_folder = generate(&cli, "--model", HONE_TEST_DATA "/golden/models/tiny-llama",
 			"--adapter", "out/adapter");
 		base = generate(

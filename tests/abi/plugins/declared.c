@@ -33,6 +33,7 @@ static const struct hone_option options[] = {
 		.help = "factor of what is added"},
 	{.key = "notes",
 		.type = HONE_OPTION_LIST,
+		.flags = HONE_OPTION_RUNTIME,
 		.offset = AT(notes),
 		.default_value = "a, b",
 		.help = "words that change nothing"},
