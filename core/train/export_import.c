@@ -371,13 +371,15 @@ match(const struct hn_adapted *to, uint32_t instance, const struct hn_tensor_fil
 	memset(used, 0, file->n_tensors + 1);
 	for (uint32_t i = 0; i < to->params->n && !st; i++) {
 		const struct hn_param *param = &to->params->list[i];
-		char *name;
+		char *name, *plain;
 		const uint64_t *at;
 
 		if (param->instance_idx != instance || !param->spec.export_name)
 			continue;
 		name = hn_param_export_name(param);
-		at = hn_table_get(&by_name, name);
+		plain = plain_name(name);
+		at = hn_table_get(&by_name, plain);
+		free(plain);
 		if (!at)
 			st = hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
 				"tensor '%.200s' is missing; this run declares it ('%.120s'), the "

@@ -133,6 +133,19 @@ test_declared_result_evaluates_as_in_training(void **state)
 	cli_close(&cli);
 }
 
+/* Would catch: a name that is sought as PEFT would shorten it, after it was written as it is. */
+static void
+test_declared_name_with_default_in_it_is_read(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	open_place(&cli, "-DDECLARED_DEFAULT");
+	train(&cli);
+	assert_true(eval_loss(&cli, "--base") - eval_loss(&cli, NULL) > 1e-3);
+	cli_close(&cli);
+}
+
 /* ---- the merge ---- */
 
 static void
@@ -203,6 +216,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_declared_fault_is_refused_by_check),
 		cmocka_unit_test(test_declared_result_evaluates_as_in_training),
+		cmocka_unit_test(test_declared_name_with_default_in_it_is_read),
 		cmocka_unit_test(test_declared_bias_without_place_cannot_be_merged),
 		cmocka_unit_test(test_declared_folder_without_describe_is_read),
 	};

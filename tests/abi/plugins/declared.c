@@ -107,6 +107,8 @@ declared_declare(const void *self, const struct hone_site *site, struct hone_par
 	all[1].struct_size = 0;
 #elif defined DECLARED_TWICE
 	all[1] = all[0];
+#elif defined DECLARED_DEFAULT /* looks like PEFT's name of an adapter */
+	all[0].export_name = "%s.default.v";
 #elif defined DECLARED_BIAS
 	all[n] = hone_param_spec_make("b", site->out_features, 0);
 	all[n].axis[0] = HONE_AXIS_SITE_OUT;
