@@ -112,7 +112,7 @@ watched_metric(
 		*out = line->loss;
 		return HONE_OK;
 	}
-	if (hn_streq(name, "perplexity")) {
+	if (line->has_perplexity && hn_streq(name, "perplexity")) {
 		*out = line->perplexity;
 		return HONE_OK;
 	}
@@ -123,8 +123,9 @@ watched_metric(
 		}
 	return hone_fail(err, HONE_ECONFIG,
 		"[checkpoint] metric_for_best_model = %s is no metric of this evaluation "
-		"(loss, perplexity%s%s)",
-		name, line->n_metrics ? ", " : "", line->n_metrics ? line->metrics[0].name : "");
+		"(loss%s%s%s)",
+		name, line->has_perplexity ? ", perplexity" : "", line->n_metrics ? ", " : "",
+		line->n_metrics ? line->metrics[0].name : "");
 }
 
 static bool

@@ -41,8 +41,11 @@ hn_adapted_of_run(const struct hn_run *run, const struct hn_engine *engine)
 		.seed = (uint64_t)run->options.run.seed,
 		.custom = &run->custom};
 
-	for (uint32_t i = 0; i < run->n_adapters; i++)
+	for (uint32_t i = 0; i < run->n_adapters; i++) {
 		adapted.init_from[i] = init_from_of(run->adapters[i]);
+		adapted.said[i] = (struct hn_adapter_said){
+			run->adapters[i]->of->factory->options, run->adapters[i]->values};
+	}
 	return adapted;
 }
 

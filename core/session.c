@@ -435,6 +435,16 @@ add_window(struct hn_session *s, struct sums *sums, struct hone_error *err)
 	return st;
 }
 
+/* Of the likelihood, whatever else the loss has; a loss without one has no perplexity. */
+static void
+put_perplexity(const struct hn_term *term, double mean, struct hn_eval_line *line)
+{
+	if (line->has_perplexity || !hn_streq(term->name, "nll"))
+		return;
+	line->has_perplexity = true;
+	line->perplexity = exp(mean);
+}
+
 enum hone_status
 hn_session_evaluate(struct hn_session *session, struct hn_eval_line *line, struct hone_error *err)
 {
@@ -444,6 +454,7 @@ hn_session_evaluate(struct hn_session *session, struct hn_eval_line *line, struc
 	enum hone_status st = HONE_OK;
 
 	line->loss = 0.0;
+	line->has_perplexity = false;
 	line->n_metrics = 0;
 	line->num_tokens = 0;
 	for (int64_t i = 0; i < n && !st; i++) {
@@ -458,13 +469,14 @@ hn_session_evaluate(struct hn_session *session, struct hn_eval_line *line, struc
 		const struct hn_term *term = &session->eval_result.terms[i];
 		const double mean = sums.weight[i] > 0.0 ? sums.sum[i] / sums.weight[i] : NAN;
 
-		if (!term->is_metric)
+		if (!term->is_metric) {
 			line->loss += term->coefficient * mean;
-		else if (line->n_metrics < HN_MAX_METRICS)
+			put_perplexity(term, mean, line);
+		} else if (line->n_metrics < HN_MAX_METRICS) {
 			line->metrics[line->n_metrics++] = (struct hn_metric){term->name, mean};
+		}
 	}
 	line->num_tokens = (int64_t)sums.weight[0];
-	line->perplexity = exp(line->loss);
 	if (st || hn_is_finite(line->loss))
 		return st;
 	(void)hone_fail(err, HONE_ENOTFINITE, "the loss on the %s data is not finite", split->name);

@@ -148,6 +148,20 @@ check_subject(struct hn_graph *graph, enum hn_hook hook, const union subject *be
 	}
 }
 
+/* A bias that the model's file has no place for would be lost on the way. */
+static void
+check_merged_bias(struct hn_graph *graph, const char *who, const struct hone_site *site,
+	const struct hone_merge_io *io)
+{
+	const struct hn_site *own = (const struct hn_site *)(const void *)site;
+
+	if (!graph->error.status && io->bias.id && own->bias < 0)
+		hn_graph_fail(graph, HONE_EUNSUPPORTED,
+			"%s has no bias in this model's file: [%s] cannot be merged; use it as an "
+			"adapter",
+			site->name, who);
+}
+
 /* ---- the walk ---- */
 
 static const char *const names[] = {[HN_HOOK_INPUT] = "input",
@@ -227,6 +241,8 @@ hn_hooks_run(const struct hn_at *at, enum hn_hook hook, const struct hone_site *
 		now = subject_of(hook, subject);
 		if (!st)
 			check_subject(graph, hook, &before, &now, site);
+		if (!st && hook == HN_HOOK_MERGE)
+			check_merged_bias(graph, request->adapters[i].section, site, &now.merge);
 		hn_graph_blame(
 			graph, st, &err, request->adapters[i].section, names[hook], site->name);
 	}

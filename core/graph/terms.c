@@ -42,6 +42,11 @@ add_term(struct hn_builder *b, const char *name, hone_node sum, const char *stre
 static enum hone_status
 loss_term(struct hone_loss *base, const struct hone_term *term, struct hone_error *err)
 {
+	if (term->struct_size < sizeof *term)
+		return hone_fail(err, HONE_EPLUGIN,
+			"a term's struct_size is %u, expected at least %zu; set it to "
+			"sizeof(struct hone_term)",
+			term->struct_size, sizeof *term);
 	return add_term(((struct hn_loss *)(void *)base)->builder, term->name, term->sum,
 		term->stream, term->weight, term->coefficient, false, err);
 }

@@ -18,27 +18,39 @@ struct sink {
 	struct hn_params *params;
 	const char *instance;
 	uint32_t instance_idx;
+	bool is_model; /* the adapter's result is the model, not a file of its parameters */
 };
 
+/* One tensor of the instance's file for each name. */
 static enum hone_status
-check_spec(const struct hone_param_spec *spec, int64_t *n_elems, struct hone_error *err)
+take_export_name(struct hn_params *params, const struct hn_param *param, struct hone_error *err)
 {
-	int64_t n = 1;
+	char *name = hn_param_export_name(param);
+	char *key = hn_arena_printf(&params->arena, "%u/%s", param->instance_idx, name);
+	const uint64_t *other = hn_table_get(&params->by_export, key);
+	enum hone_status st = HONE_OK;
 
-	if (!spec->name || spec->rank == 0 || spec->rank > HONE_MAX_RANK)
-		return hone_fail(err, HONE_EPLUGIN, "a parameter without name or shape");
-	for (uint32_t i = 0; i < spec->rank; i++)
-		if (spec->dim[i] < 1 || n > (INT64_C(1) << 46) / spec->dim[i])
-			return hone_fail(err, HONE_EPLUGIN,
-				"parameter '%s': dimension %u is %" PRId64, spec->name, i,
-				spec->dim[i]);
-		else
-			n *= spec->dim[i];
-	if (spec->export_name && !strstr(spec->export_name, "%s") && !spec->overlay)
-		return hone_fail(
-			err, HONE_EPLUGIN, "parameter '%s': export_name has no %%s", spec->name);
-	*n_elems = n;
-	return HONE_OK;
+	if (other)
+		st = hone_fail(err, HONE_EPLUGIN,
+			"parameters '%.120s' and '%.120s' have one export_name, \"%.120s\"; each "
+			"needs its own",
+			params->list[*other].key, param->key, name);
+	else
+		(void)hn_table_set(&params->by_export, key, params->n);
+	free(name);
+	return st;
+}
+
+/* What all sites share may be declared from each of them: the first time counts. */
+static enum hone_status
+check_again(const struct hn_param *first, const struct hone_param_spec *spec, bool *is_done,
+	struct hone_error *err)
+{
+	*is_done = !first->site && hn_param_spec_is_same(&first->spec, spec);
+	if (*is_done)
+		return HONE_OK;
+	return hone_fail(err, HONE_EPLUGIN, "parameter '%s' is declared twice%s", first->key,
+		first->site ? "" : ", and not the same both times");
 }
 
 static enum hone_status
@@ -49,19 +61,28 @@ add_param(struct sink *sink, const struct hone_site *site, const struct hone_par
 	struct hn_param param = {.instance_idx = sink->instance_idx,
 		.site = (const struct hn_site *)(const void *)site,
 		.spec = *spec};
-	enum hone_status st = check_spec(spec, &param.n_elems, err);
+	enum hone_status st =
+		hn_param_spec_check(spec, site != NULL, sink->is_model, &param.n_elems, err);
+	const uint64_t *first;
+	bool is_done = false;
 
 	if (st)
 		return st;
 	param.instance = hn_arena_strdup(&params->arena, sink->instance);
 	param.key = hn_arena_printf(
 		&params->arena, "%s/%s/%s", sink->instance, site ? site->name : "", spec->name);
+	first = hn_table_get(&params->by_key, param.key);
+	if (first)
+		st = check_again(&params->list[*first], spec, &is_done, err);
+	else if (spec->export_name)
+		st = take_export_name(params, &param, err);
+	if (st || is_done)
+		return st;
 	param.spec.name = hn_arena_strdup(&params->arena, spec->name);
 	param.spec.export_name =
 		spec->export_name ? hn_arena_strdup(&params->arena, spec->export_name) : NULL;
 	param.offset = (uint64_t)params->n_elems;
-	if (!hn_table_set(&params->by_key, param.key, params->n))
-		return hone_fail(err, HONE_EPLUGIN, "parameter '%s' is declared twice", param.key);
+	(void)hn_table_set(&params->by_key, param.key, params->n);
 	params->n_elems += (param.n_elems + PAD_ELEMS - 1) / PAD_ELEMS * PAD_ELEMS;
 	if (spec->flags & HONE_PARAM_TRAIN)
 		params->n_trained += param.n_elems;
@@ -97,7 +118,8 @@ hn_params_collect(struct hn_params *params, const struct hn_model *model, const 
 	struct hone_error *err)
 {
 	const struct hone_adapter_vt *vt = factory->vt;
-	struct sink sink = {{&params_vt}, params, instance, instance_idx};
+	struct sink sink = {{&params_vt}, params, instance, instance_idx,
+		(vt->flags & HONE_ADAPTER_TRAINS_WEIGHTS) != 0};
 	struct hone_error why = {0}; /* a plugin may fail without a word */
 	enum hone_status st;
 
@@ -124,6 +146,7 @@ hn_params_fini(struct hn_params *params)
 {
 	free(params->list);
 	hn_table_fini(&params->by_key);
+	hn_table_fini(&params->by_export);
 	hn_arena_fini(&params->arena);
 	memset(params, 0, sizeof *params);
 }
@@ -152,6 +175,21 @@ hn_params_overlay(const struct hn_params *params, uint32_t instance_idx, const s
 			return param;
 	}
 	return NULL;
+}
+
+/* Only the first "%s" counts, and nothing else is a format. */
+char *
+hn_param_export_name(const struct hn_param *param)
+{
+	const char *text = param->spec.export_name, *at = strstr(text, "%s");
+	struct hn_str name = {0};
+
+	if (!at)
+		return hn_strdup(text);
+	hn_str_add(&name, text, (size_t)(at - text));
+	hn_str_puts(&name, param->site ? param->site->pub.name : "");
+	hn_str_puts(&name, at + 2);
+	return hn_str_take(&name);
 }
 
 static void

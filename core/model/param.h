@@ -25,10 +25,22 @@ struct hn_params {
 	uint32_t n;
 	size_t cap;
 	struct hn_table by_key;
+	struct hn_table by_export; /* "<instance_idx>/<name of the tensor>" */
 	struct hn_arena arena;
 	int64_t n_elems;   /* of all, padding included: size of the value buffer */
 	int64_t n_trained; /* sum of elements that train, without padding */
 };
+
+/* ---- param_spec.c ---- */
+
+/* HONE_EPLUGIN unless it is sound: its shape, its flags, and that its values come back from a
+ * result.  `is_model`: the adapter's result is the model itself. */
+enum hone_status hn_param_spec_check(const struct hone_param_spec *spec, bool has_site,
+	bool is_model, int64_t *n_elems, struct hone_error *err);
+/* Whether two declarations say the same. */
+bool hn_param_spec_is_same(const struct hone_param_spec *a, const struct hone_param_spec *b);
+
+/* ---- param.c ---- */
 
 /* Asks one adapter for its parameters at every site and of its own. */
 enum hone_status hn_params_collect(struct hn_params *params, const struct hn_model *model,
@@ -42,6 +54,9 @@ const struct hn_param *hn_params_find(const struct hn_params *params, const char
 /* The overlay of a slot by this instance, NULL when it has none. */
 const struct hn_param *hn_params_overlay(const struct hn_params *params, uint32_t instance_idx,
 	const struct hn_site *site, int32_t slot);
+
+/* The tensor's name in an export: export_name with the site's.  The caller frees. */
+char *hn_param_export_name(const struct hn_param *param);
 
 /* Initial values of a parameter, n_elems of f32; HONE_INIT_CALL asks the plugin. */
 enum hone_status hn_param_init(const struct hn_param *param, const struct hn_model *model,

@@ -189,7 +189,8 @@ prepare(struct item *items, const struct hn_tensor_out *tensors, size_t n, const
 				"\"%s\" is no name for a tensor", tensors[i].name);
 	}
 	hn_table_fini(&names);
-	qsort(items, n, sizeof *items, by_type_then_name);
+	if (!st) /* items after one that was refused were not measured */
+		qsort(items, n, sizeof *items, by_type_then_name);
 	return st;
 }
 

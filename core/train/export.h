@@ -28,6 +28,12 @@ struct hone_options;
 
 enum { HN_ADAPTED_MAX = 16 };
 
+/* What the INI says to one adapter: its factory's table and the struct of its values. */
+struct hn_adapter_said {
+	const struct hone_options *options; /* NULL = not known */
+	const void *values;
+};
+
 /* A model, its adapters, and the engine that holds their values.  Everything is borrowed;
  * the engine is allocated. */
 struct hn_adapted {
@@ -37,9 +43,10 @@ struct hn_adapted {
 	const struct hn_adapter_ref *adapters; /* in the order of the INI */
 	uint32_t n_adapters;
 	const char *init_from[HN_ADAPTED_MAX]; /* by adapter: a PEFT folder, or NULL */
-	const struct hn_tokenizer *tokenizer;  /* NULL: a folder's own files are copied, if any */
-	uint64_t seed;                         /* of initial values */
-	const struct hn_custom_ops *custom;    /* plugins' ops, NULL = none */
+	struct hn_adapter_said said[HN_ADAPTED_MAX];
+	const struct hn_tokenizer *tokenizer; /* NULL: a folder's own files are copied, if any */
+	uint64_t seed;                        /* of initial values */
+	const struct hn_custom_ops *custom;   /* plugins' ops, NULL = none */
 };
 
 /* Numbers of the run for the model card.  NAN and negative counts are left out, as NULL is. */

@@ -8,6 +8,10 @@
  *
  *     peft_type     put by the plugin: PEFT knows the technique, and its envelope stands around it
  *     hone_adapter  put by the host where there is none: the plugin that reads the folder
+ *
+ * hone reads its own folders by making an INI of them.  So where a plugin without peft_type has
+ * no describe() the host writes all of its options, and where it has one, the sites that it left
+ * out, because no default stands for them.
  */
 #include <ctype.h>
 #include <jansson.h>
@@ -15,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/option.h"
 #include "train/export_parts.h"
 
 struct doc {
@@ -253,6 +258,83 @@ put_general(struct doc *doc, const char *section)
 	put_string(&doc->base, "hone_adapter", type);
 }
 
+/* ---- options as the INI has them ---- */
+
+static json_t *
+json_of_list(const struct hone_strings *list)
+{
+	json_t *json = json_array();
+
+	for (int64_t i = 0; i < list->n; i++)
+		(void)json_array_append_new(json, json_string(list->items[i]));
+	return json;
+}
+
+static json_t *
+json_of_choice(const char *choices, int32_t index)
+{
+	for (; index > 0 && strchr(choices, '|'); index--)
+		choices = strchr(choices, '|') + 1;
+	return json_stringn(choices, strcspn(choices, "|"));
+}
+
+/* The types of hone/option.h; sites and maps have words of their own. */
+static void
+put_option(struct doc *doc, const struct hone_option *option, const void *values)
+{
+	const void *at = (const uint8_t *)values + option->offset;
+	const char *const *text = at;
+
+	switch (option->type) {
+	case HONE_OPTION_BOOL:
+		put_bool(&doc->base, option->key, *(const int32_t *)at);
+		break;
+	case HONE_OPTION_I64:
+	case HONE_OPTION_BYTES:
+		put_i64(&doc->base, option->key, *(const int64_t *)at);
+		break;
+	case HONE_OPTION_F64:
+		put_f64(&doc->base, option->key, *(const double *)at);
+		break;
+	case HONE_OPTION_STRING:
+	case HONE_OPTION_PATH:
+		put(&doc->base, option->key, *text ? json_string(*text) : json_null());
+		break;
+	case HONE_OPTION_CHOICE:
+		put(&doc->base, option->key, json_of_choice(option->choices, *(const int32_t *)at));
+		break;
+	case HONE_OPTION_LIST:
+		put(&doc->base, option->key, json_of_list(at));
+		break;
+	case HONE_OPTION_SITES:
+		put_sites(&doc->base, option->key, *(const struct hone_site_set *const *)at);
+		break;
+	case HONE_OPTION_SITE_MAP: /* no number is common to the sites that it leaves out */
+		put_map(&doc->base, option->key, *(const struct hone_site_map *const *)at, "",
+			(double)NAN);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Where the values come from does not say what they compute. */
+static void
+put_said(struct doc *doc, const struct hn_adapter_said *said, bool only_sites)
+{
+	for (uint32_t i = 0; said->options && said->values && i < said->options->n; i++) {
+		const struct hone_option option = hn_options_at(said->options, i);
+
+		if ((only_sites && option.type != HONE_OPTION_SITES) ||
+			hn_starts_with(option.key, "init_") ||
+			json_object_get(doc->json, option.key))
+			continue;
+		put_option(doc, &option, said->values);
+		if (option.flags & HONE_OPTION_RUNTIME)
+			leave_open(&doc->base, option.key);
+	}
+}
+
 static int
 by_text(const void *a, const void *b)
 {
@@ -287,6 +369,7 @@ hn_describe(const struct hn_adapted *of, uint32_t instance, struct hn_described 
 	struct doc doc = {
 		.base = {&export_vt}, .model = of->model, .json = json_object(), .rules = out};
 	enum hone_status st = HONE_OK;
+	bool is_silent = true;
 
 	*out = (struct hn_described){NULL, json_object(), json_object(), json_object(), false};
 	doc.adapted = hn_alloc(of->model->n_sites + 1u);
@@ -294,8 +377,12 @@ hn_describe(const struct hn_adapted *of, uint32_t instance, struct hn_described 
 	for (uint32_t i = 0; i < of->params->n; i++)
 		if (of->params->list[i].instance_idx == instance && of->params->list[i].site)
 			doc.adapted[of->params->list[i].site->pub.index] = true;
-	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, describe))
+	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, describe)) {
+		is_silent = false;
 		st = adapter->vt->describe(adapter->self, &doc.base, err);
+	}
+	if (!st && !out->is_peft)
+		put_said(&doc, &of->said[instance], !is_silent);
 	if (!st)
 		put_general(&doc, adapter->section);
 	if (!st && doc.wrong)
@@ -317,19 +404,4 @@ hn_described_fini(struct hn_described *described)
 	json_decref(described->open);
 	json_decref(described->refused);
 	*described = (struct hn_described){0};
-}
-
-/* Only the first "%s" counts, and nothing else is a format. */
-char *
-hn_param_export_name(const struct hn_param *param)
-{
-	const char *text = param->spec.export_name, *at = strstr(text, "%s");
-	struct hn_str name = {0};
-
-	if (!at)
-		return hn_strdup(text);
-	hn_str_add(&name, text, (size_t)(at - text));
-	hn_str_puts(&name, param->site ? param->site->pub.name : "");
-	hn_str_puts(&name, at + 2);
-	return hn_str_take(&name);
 }

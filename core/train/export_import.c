@@ -8,7 +8,8 @@
  * here and a pattern there.  A key that the plugin does not know must not ask for anything.
  *
  * Tensors: base_model.model.<path>.lora_A.weight, or the same with the adapter's name in it
- * (".lora_A.default.weight"), as PEFT's own state_dict has it.
+ * (".lora_A.default.weight"), as PEFT's own state_dict has it.  Parameters that are not exported
+ * get the values that they begin with, which declaration and model alone decide (param_spec.c).
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -370,13 +371,15 @@ match(const struct hn_adapted *to, uint32_t instance, const struct hn_tensor_fil
 	memset(used, 0, file->n_tensors + 1);
 	for (uint32_t i = 0; i < to->params->n && !st; i++) {
 		const struct hn_param *param = &to->params->list[i];
-		char *name;
+		char *name, *plain;
 		const uint64_t *at;
 
 		if (param->instance_idx != instance || !param->spec.export_name)
 			continue;
 		name = hn_param_export_name(param);
-		at = hn_table_get(&by_name, name);
+		plain = plain_name(name);
+		at = hn_table_get(&by_name, plain);
+		free(plain);
 		if (!at)
 			st = hone_fail_at(err, HONE_EMODEL, file->path, 0, 0,
 				"tensor '%.200s' is missing; this run declares it ('%.120s'), the "
@@ -434,6 +437,8 @@ hn_import_adapter(
 	for (uint32_t i = 0; i < to->params->n && !st; i++)
 		if (chosen[i])
 			st = set_values(to, &to->params->list[i], chosen[i], err);
+		else if (to->params->list[i].instance_idx == instance)
+			st = hn_param_start(to, &to->params->list[i], err);
 	hn_tensor_file_close(&file);
 	free(chosen);
 	return st;

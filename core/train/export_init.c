@@ -7,10 +7,10 @@
  */
 #include <stdlib.h>
 
-#include "train/export.h"
+#include "train/export_parts.h"
 
-static enum hone_status
-init_param(const struct hn_adapted *to, const struct hn_param *param, struct hone_error *err)
+enum hone_status
+hn_param_start(const struct hn_adapted *to, const struct hn_param *param, struct hone_error *err)
 {
 	const struct hn_adapter_ref *adapter = &to->adapters[param->instance_idx];
 	const struct hone_factory factory = {.vt = adapter->vt};
@@ -37,7 +37,7 @@ hn_params_init(const struct hn_adapted *to, struct hone_error *err)
 	enum hone_status st = HONE_OK;
 
 	for (uint32_t i = 0; i < to->params->n && !st; i++)
-		st = init_param(to, &to->params->list[i], err);
+		st = hn_param_start(to, &to->params->list[i], err);
 	for (uint32_t i = 0; i < to->n_adapters && !st; i++)
 		if (to->init_from[i])
 			st = hn_import_adapter(to, i, to->init_from[i], err);

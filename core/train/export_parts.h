@@ -78,8 +78,12 @@ enum hone_status hn_describe(const struct hn_adapted *of, uint32_t instance,
 void hn_described_fini(struct hn_described *described);
 /* The factory's name in a section: "lora" of "lora.second". */
 void hn_adapter_type_of(const char *section, char type[64]);
-/* The tensor's name in the file: export_name with the site's.  The caller frees. */
-char *hn_param_export_name(const struct hn_param *param);
+
+/* ---- export_init.c ---- */
+
+/* The values that a parameter begins with, into the engine. */
+enum hone_status hn_param_start(
+	const struct hn_adapted *to, const struct hn_param *param, struct hone_error *err);
 
 /* ---- export_import.c, export_overrides.c ---- */
 

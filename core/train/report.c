@@ -50,7 +50,8 @@ put_eval(const struct hn_eval_line *line, const char *prefix, struct hn_str *out
 	(void)snprintf(key, sizeof key, "%sloss", prefix);
 	put_number(out, key, line->loss);
 	(void)snprintf(key, sizeof key, "%sperplexity", prefix);
-	put_number(out, key, line->perplexity);
+	if (line->has_perplexity)
+		put_number(out, key, line->perplexity);
 	(void)snprintf(key, sizeof key, "%snum_tokens", prefix);
 	put_count(out, key, line->num_tokens);
 	for (uint32_t i = 0; i < line->n_metrics; i++) {
@@ -71,8 +72,10 @@ hn_eval_line_json(const struct hn_eval_line *line, struct hn_str *out)
 static void
 put_lines(const struct hn_eval_line *line, const char *split, struct hn_str *out)
 {
-	hn_str_printf(out, "%-20s %s\n%-20s %.5f\n%-20s %.4f\n%-20s %" PRId64 "\n", "split", split,
-		"loss", line->loss, "perplexity", line->perplexity, "num_tokens", line->num_tokens);
+	hn_str_printf(out, "%-20s %s\n%-20s %.5f\n", "split", split, "loss", line->loss);
+	if (line->has_perplexity)
+		hn_str_printf(out, "%-20s %.4f\n", "perplexity", line->perplexity);
+	hn_str_printf(out, "%-20s %" PRId64 "\n", "num_tokens", line->num_tokens);
 	for (uint32_t i = 0; i < line->n_metrics; i++)
 		hn_str_printf(out, "%-20s %.4f\n", line->metrics[i].name, line->metrics[i].value);
 }
@@ -106,8 +109,10 @@ hn_eval_line_log(struct hn_log *log, const struct hn_eval_line *line, const char
 {
 	struct hn_str text = {0};
 
-	hn_str_printf(&text, "%s: loss %.4f  perplexity %.3f  (%" PRId64 " tokens)", what,
-		line->loss, line->perplexity, line->num_tokens);
+	hn_str_printf(&text, "%s: loss %.4f", what, line->loss);
+	if (line->has_perplexity)
+		hn_str_printf(&text, "  perplexity %.3f", line->perplexity);
+	hn_str_printf(&text, "  (%" PRId64 " tokens)", line->num_tokens);
 	for (uint32_t i = 0; i < line->n_metrics; i++)
 		hn_str_printf(&text, "  %s %.4f", line->metrics[i].name, line->metrics[i].value);
 	hn_log_info(log, "%s", text.text);

@@ -6,6 +6,8 @@
 #ifndef HN_TRAIN_REPORT_H
 #define HN_TRAIN_REPORT_H
 
+#include <stdbool.h>
+
 #include "base/log.h"
 #include "base/str.h"
 
@@ -25,7 +27,9 @@ struct hn_metric {
 
 struct hn_eval_line {
 	int64_t step;
-	double epoch, loss, perplexity;
+	double epoch, loss;
+	double perplexity; /* exp of the mean negative log-likelihood */
+	bool has_perplexity;
 	int64_t num_tokens; /* that were evaluated: supervised ones */
 	struct hn_metric metrics[HN_MAX_METRICS];
 	uint32_t n_metrics;

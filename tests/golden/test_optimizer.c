@@ -232,6 +232,7 @@ follow(const struct hn_tensor_file *file, const char *name, const json_t *given,
 
 	read_path(&path, file, name, way);
 	shapes.specs[0] = hone_param_spec_make("p", path.n, 0);
+	shapes.specs[0].export_name = "p";
 	open_run(&run, way, &shapes);
 	put(&run, HN_MEMORY_PARAMS, 0, path.start);
 	for (int64_t t = 0; t < path.n_steps; t++) {
@@ -333,6 +334,8 @@ clip_in_a_step(const struct hn_tensor_file *file, const char *name, const struct
 	shapes.specs[0] = hone_param_spec_make("a", 5, 7);
 	shapes.specs[1] = hone_param_spec_make("b", 1, 0);
 	shapes.specs[2] = hone_param_spec_make("c", 2, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		shapes.specs[i].export_name = shapes.specs[i].name;
 	shapes.specs[2].rank = 3;
 	shapes.specs[2].dim[2] = 2;
 	open_run(&run, way, &shapes);

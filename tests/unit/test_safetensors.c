@@ -139,6 +139,26 @@ test_safetensors_write_refuses_what_cannot_be_read(void **state)
 	assert_int_equal(hn_safetensors_write("/nowhere/x", &bad, 1, NULL, 0, &err), HONE_EINVAL);
 }
 
+/* Would catch: tensors after the refused one, which have no sizes yet, being sorted. */
+static void
+test_safetensors_write_of_a_name_twice_before_others_is_refused(void **state)
+{
+	const float x[4] = {0};
+	struct hn_tensor_out tensors[64];
+	struct hone_error err = {0};
+	char names[64][8];
+
+	(void)state;
+	for (int i = 0; i < 64; i++) {
+		(void)snprintf(names[i], sizeof names[i], "w%d", i ? i - 1 : 0);
+		tensors[i] = (struct hn_tensor_out){
+			.name = names[i], .storage = "f32", .rank = 1, .dim = {4}, .bytes = x};
+	}
+	assert_int_equal(
+		hn_safetensors_write("/nowhere/x", tensors, 64, NULL, 0, &err), HONE_EINVAL);
+	assert_non_null(strstr(err.text, "\"w0\" would be written twice"));
+}
+
 /* Old writers do not pad the header: such files are legal, and reading them with aligned loads
  * is undefined behaviour. */
 static void
@@ -232,6 +252,7 @@ main(void)
 		cmocka_unit_test(test_safetensors_filled_rows_are_read_back),
 		cmocka_unit_test(test_safetensors_failed_write_leaves_the_old_file),
 		cmocka_unit_test(test_safetensors_write_refuses_what_cannot_be_read),
+		cmocka_unit_test(test_safetensors_write_of_a_name_twice_before_others_is_refused),
 		cmocka_unit_test(test_safetensors_misaligned_tensor_is_marked_and_readable),
 		cmocka_unit_test(test_safetensors_folder_prefers_the_single_file),
 		cmocka_unit_test(test_tensor_file_resolve_marks_what_the_registry_knows),

@@ -56,7 +56,8 @@ struct hone_merge_io {
 	uint32_t struct_size;
 	uint32_t pad;
 	hone_node weight; /* [O,I] f32, dense */
-	hone_node bias;   /* [O], 0 = none */
+	hone_node bias;   /* [O], 0 = none: then the file has no place for one, and setting it
+			   * means that the adapter cannot be merged */
 };
 
 enum hone_adapter_flags {
@@ -100,12 +101,14 @@ struct hone_adapter_vt {
 
 	/* Fills the export document.  Putting "peft_type" promises that PEFT loads the folder, and
 	 * the export's README.md says so; without it the host puts "hone_adapter", the factory's
-	 * name, by which hone finds the plugin again.  NULL: nothing to say beyond the parameters.
+	 * name, by which hone finds the plugin again, and each option of HONE_OPTION_SITES that is
+	 * not put here.  NULL: the host puts all options but those that begin with "init_".
 	 * [main, pure] */
 	enum hone_status (*describe)(
 		const void *self, struct hone_export *doc, struct hone_error *err);
 
-	/* Values of a parameter with HONE_INIT_CALL, row-major f32; only on a fresh run.
+	/* Values of a parameter with HONE_INIT_CALL, row-major f32; only on a fresh run: a result
+	 * is read from its file, so such a parameter needs an `export_name`, frozen or not.
 	 * `seed` is the parameter's own.  [fill, pure] */
 	enum hone_status (*fill)(const void *self, const struct hone_site *site, const char *name,
 		uint64_t seed, int64_t n, float *out, struct hone_error *err);

@@ -134,9 +134,10 @@ struct hone_data_vt {
 /* ---- loss ---- */
 
 struct hone_term {
-	uint32_t struct_size;
+	uint32_t struct_size; /* set to sizeof(struct hone_term) */
 	uint32_t pad;
-	const char *name;   /* "nll": how it is called in reports */
+	const char *name;   /* how it is called in reports; "nll" is the mean negative
+			     * log-likelihood, and only of such a term a perplexity is told */
 	hone_node sum;      /* [1] or [1,1] stat: the numerator of this micro-batch */
 	const char *stream; /* where the weight column is */
 	const char *weight; /* selection or column whose count or sum is the denominator */

@@ -111,7 +111,7 @@ enum hone_init {
 };
 
 enum hone_param_flags {
-	HONE_PARAM_TRAIN = 1,
+	HONE_PARAM_TRAIN = 1,    /* beside BUFFER or FROZEN it is refused */
 	HONE_PARAM_BUFFER = 2,   /* saved, not trained */
 	HONE_PARAM_NO_DECAY = 4, /* weight decay does not apply */
 	HONE_PARAM_FROZEN = 8,   /* neither trained nor changed after its init */
@@ -120,12 +120,20 @@ enum hone_param_flags {
 enum hone_slot { HONE_SLOT_NONE = 0, HONE_SLOT_WEIGHT = 1, HONE_SLOT_BIAS = 2 };
 
 /* One parameter that an instance declares.  Copied by the host, which allocates, seeds by
- * name, optimises, saves, restores and exports it. */
+ * name, optimises, saves, restores and exports it.
+ *
+ * A result must bring back every value, so `export_name` is needed by what trains, by a buffer,
+ * and by what begins at random or by the adapter's `fill`: a folder of an adapter does not hold
+ * the seed.  What is frozen at zero, one, a constant or the stored weight may have none; it is
+ * made again when the folder is read.  An adapter with HONE_ADAPTER_TRAINS_WEIGHTS needs no
+ * names, because its result is the merged model.  Two parameters of one instance with one name
+ * in the file are refused. */
 struct hone_param_spec {
-	uint32_t struct_size;
+	uint32_t struct_size; /* set to sizeof(struct hone_param_spec) */
 	uint32_t rank;
 	const char *name;        /* within (instance, site): "lora_A" */
-	const char *export_name; /* with one %s for the site's name, or NULL = not exported */
+	const char *export_name; /* tensor's name: one %s is the site's; without a site no %s;
+				  * NULL = not exported */
 	int64_t dim[HONE_MAX_RANK];
 	int32_t axis[HONE_MAX_RANK]; /* enum hone_axis */
 	int32_t init;                /* enum hone_init */
@@ -165,7 +173,9 @@ struct hone_params_vt {
 	uint32_t pad;
 
 	/* All of them or none.  Specs are copied; `stride` is sizeof(struct hone_param_spec).
-	 * `site` is NULL for parameters of the instance itself.  [declare] */
+	 * `site` is NULL for parameters of the instance itself; such a one may be declared again
+	 * by the same instance, from each site's call, with the same words: the first time
+	 * counts.  Any other second declaration is an error.  [declare] */
 	enum hone_status (*declare)(struct hone_params *params, const struct hone_site *site,
 		uint32_t n, uint32_t stride, const struct hone_param_spec *specs,
 		struct hone_error *err);
