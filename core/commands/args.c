@@ -10,6 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
+#include "base/arena.h"
 #include "base/guard.h"
 #include "commands/command.h"
 #include "config/host_options.h"
@@ -412,6 +415,7 @@ hn_main(int argc, char **argv, const struct hone_plugin *const *builtins, size_t
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
 	hn_guard_install();
+	json_set_alloc_funcs(hn_alloc, free); /* else a lack of memory reads as a wrong token */
 	hn_log_init(&log, stderr);
 	if (getenv("NO_COLOR"))
 		log.has_colour = false;
