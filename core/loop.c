@@ -10,6 +10,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ struct loop {
 	struct hn_step_outcome last;
 	bool is_best; /* the last evaluation was the best so far */
 	bool stops_early;
+	bool is_fresh;      /* asked for by --fresh, which would begin anew once more */
 	bool has_begun;     /* the first step is next: the folder is worth something from here on */
 	int64_t saved_step; /* -1 = none in this sitting */
 };
@@ -304,6 +306,13 @@ one_step(struct loop *l, struct hone_error *err)
 	return st;
 }
 
+/* As a person knows it: the handled ones of interrupt.c. */
+static const char *
+signal_name(int number)
+{
+	return number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : "SIGHUP";
+}
+
 /* Saves what there is and says that a signal came. */
 static enum hone_status
 stop(struct loop *l, int signal, struct hone_error *err)
@@ -316,8 +325,8 @@ stop(struct loop *l, int signal, struct hone_error *err)
 	if (st)
 		return st;
 	(void)hone_fail(err, HONE_EINTERRUPTED,
-		"stopped by signal %d after step %" PRId64 "; the same command goes on from there",
-		signal, l->at.step);
+		"stopped by %s after step %" PRId64 "; the same command %sgoes on from there",
+		signal_name(signal), l->at.step, l->is_fresh ? "without --fresh " : "");
 	if (err)
 		err->reserved = signal;
 	return HONE_EINTERRUPTED;
@@ -563,7 +572,7 @@ has_result(const struct loop *l)
 enum hone_status
 hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
 {
-	struct loop l = {.run = run, .saved_step = -1};
+	struct loop l = {.run = run, .saved_step = -1, .is_fresh = is_fresh};
 	enum hone_status st =
 		hn_folder_open(&l.folder, run->options.run.output, is_fresh, run->log, err);
 
