@@ -10,6 +10,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,9 +36,11 @@ struct loop {
 	struct hn_identity base; /* of the model */
 	char tokenizer[33], train_size[SIZE_TEXT], eval_size[SIZE_TEXT];
 	struct hn_str config; /* the resolved configuration */
+	struct hn_train_end *end;
 	struct hn_step_outcome last;
 	bool is_best; /* the last evaluation was the best so far */
 	bool stops_early;
+	bool is_fresh;      /* asked for by --fresh, which would begin anew once more */
 	bool has_begun;     /* the first step is next: the folder is worth something from here on */
 	int64_t saved_step; /* -1 = none in this sitting */
 };
@@ -305,6 +308,26 @@ one_step(struct loop *l, struct hone_error *err)
 	return st;
 }
 
+/* As a person knows it: the handled ones of interrupt.c. */
+static const char *
+signal_name(int number)
+{
+	return number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : "SIGHUP";
+}
+
+/* For whoever reads the end of a run by machine. */
+static void
+note_end(const struct loop *l, const struct hn_progress *at, bool is_finished)
+{
+	struct hn_train_end *end = l->end;
+
+	end->is_finished = is_finished;
+	end->steps = at->step;
+	end->loss = at->step ? at->train_loss_sum / (double)at->step : NAN;
+	end->eval_loss = at->last_eval_loss;
+	end->time_s = at->time_s;
+}
+
 /* Saves what there is and says that a signal came. */
 static enum hone_status
 stop(struct loop *l, int signal, struct hone_error *err)
@@ -317,8 +340,9 @@ stop(struct loop *l, int signal, struct hone_error *err)
 	if (st)
 		return st;
 	(void)hone_fail(err, HONE_EINTERRUPTED,
-		"stopped by signal %d after step %" PRId64 "; the same command goes on from there",
-		signal, l->at.step);
+		"stopped by %s after step %" PRId64 "; the same command %sgoes on from there",
+		signal_name(signal), l->at.step, l->is_fresh ? "without --fresh " : "");
+	note_end(l, &l->at, false);
 	if (err)
 		err->reserved = signal;
 	return HONE_EINTERRUPTED;
@@ -496,8 +520,10 @@ export_result(struct loop *l, struct hone_error *err)
 			      : hn_export_adapter(&of, dir, &card, err);
 	if (!st)
 		st = hn_folder_finish(&l->folder, l->at.step, &with, err);
-	if (!st)
+	if (!st) {
+		note_end(l, &l->at, true);
 		hn_log_info(run->log, "the result is in %s", dir);
+	}
 	free(dir);
 	return st;
 }
@@ -515,6 +541,28 @@ train(struct loop *l, struct hone_error *err)
 	return st ? st : export_result(l, err);
 }
 
+/* How a finished run is gone beyond: the remedy of a configuration that asks for more steps. */
+static void
+advise_init_from(const struct loop *l, struct hone_error *err)
+{
+	const struct hn_run *run = l->run;
+	const struct hn_adapted of = hn_adapted_of_run(run, NULL);
+	const size_t n = err ? strlen(err->text) : 0;
+
+	if (!err || !run->n_adapters)
+		return;
+	if (hn_export_is_model(&of))
+		(void)snprintf(err->text + n, sizeof err->text - n,
+			", or begin from its result: another [run] output and [model] path = "
+			"%.200s/model",
+			l->folder.path);
+	else
+		(void)snprintf(err->text + n, sizeof err->text - n,
+			", or begin from its result: another [run] output and [%.60s] init_from = "
+			"%.200s/adapter",
+			run->adapters[0]->section, l->folder.path);
+}
+
 /* A finished run stays so only for the configuration that it was finished with. */
 static enum hone_status
 check_finished(struct loop *l, struct hone_error *err)
@@ -530,12 +578,18 @@ check_finished(struct loop *l, struct hone_error *err)
 			.log = l->run->log};
 
 		st = hn_checkpoint_check_same(&saved, &now, err);
+		if (st)
+			advise_init_from(l, err);
+		note_end(l, &saved.progress, true);
 	}
 	hn_saved_close(&saved);
 	if (!st)
 		hn_log_info(l->run->log,
 			"%s is finished after step %" PRId64 "; --fresh starts anew",
 			l->folder.path, l->folder.finished_step);
+	l->end->is_finished = !st;
+	if (!l->end->steps)
+		l->end->steps = l->folder.finished_step;
 	return st;
 }
 
@@ -562,9 +616,9 @@ has_result(const struct loop *l)
 }
 
 enum hone_status
-hn_train(struct hn_run *run, bool is_fresh, struct hone_error *err)
+hn_train(struct hn_run *run, bool is_fresh, struct hn_train_end *end, struct hone_error *err)
 {
-	struct loop l = {.run = run, .saved_step = -1};
+	struct loop l = {.run = run, .saved_step = -1, .is_fresh = is_fresh, .end = end};
 	enum hone_status st =
 		hn_folder_open(&l.folder, run->options.run.output, is_fresh, run->log, err);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "config/ini.h"
 #include "result.h"
 #include "train/export.h"
 #include "train/folder.h"
@@ -259,6 +260,33 @@ hn_result_open_model(struct hn_result *result, struct hn_run *run,
 	return hn_run_open(run, &result->request, err);
 }
 
+/* The weights that an adapter meets may be kept in another form than those it was trained on:
+ * going on with it would be refused, using it is only told. */
+static void
+warn_of_storage(const struct hn_run *run)
+{
+	char *path = hn_path_join(run->options.run.output, "config.ini");
+	const char *now = run->options.model.storage, *was = NULL;
+	struct hn_diagnostics found = {0};
+	struct hn_arena arena = {0};
+	struct hn_ini ini = {0};
+
+	if (hn_path_is_file(path) && !hn_ini_read(&ini, path, &found, NULL))
+		for (size_t i = 0; i < ini.n; i++)
+			if (hn_streq(ini.items[i].section, "model") &&
+				hn_streq(ini.items[i].key, "storage"))
+				was = ini.items[i].value;
+	if (was && !hn_streq(was, now))
+		hn_log_warn(run->log,
+			"[model] storage was %s where the adapter was trained and is %s: what it "
+			"says here is not what it has learned",
+			hn_clip(&arena, was, strlen(was)), now);
+	hn_arena_fini(&arena);
+	hn_ini_fini(&ini);
+	hn_diagnostics_fini(&found);
+	free(path);
+}
+
 enum hone_status
 hn_result_load(const struct hn_result *result, const struct hn_run *run,
 	const struct hn_engine *engine, struct hone_error *err)
@@ -267,6 +295,8 @@ hn_result_load(const struct hn_result *result, const struct hn_run *run,
 	struct hn_made_with with = {0};
 	enum hone_status st;
 
+	if (!result->request.is_model_only && (result->is_unfinished || result->adapter))
+		warn_of_storage(run);
 	if (result->is_unfinished)
 		return load_checkpoint(result, run, engine, err);
 	if (!result->adapter)

@@ -51,6 +51,19 @@ type_of(const char *section, char *out, size_t n)
 	return out;
 }
 
+/* A role whose name means nothing leaves nothing to say about the sections of the others. */
+static void
+forgive_sections(struct hn_run *run, const struct hn_config_check *check, const char *key)
+{
+	for (size_t i = 0; i < run->config->n_sections; i++) {
+		const char *name = run->config->sections[i].name;
+		const struct hn_config_table *table = hn_config_table(check, name);
+
+		if (table && table->role && hn_streq(table->role, key))
+			hn_config_use(run->config, name);
+	}
+}
+
 static void
 check_section(struct hn_run *run, const struct hn_config_check *check, const char *role,
 	const char *key, const char *section)
@@ -66,9 +79,15 @@ check_section(struct hn_run *run, const struct hn_config_check *check, const cha
 		const struct hn_ini_place at = value ? value->at : (struct hn_ini_place){0};
 
 		run->is_plugin_refused |= st == HONE_EPLUGIN;
-		hn_diagnose(&run->diagnostics, HN_SEVERITY_ERROR, at, "[run] %s = %s: %s", key,
-			section, err.text);
+		if (hn_preset_is(run->request->preset_dir, section))
+			hn_diagnose(&run->diagnostics, HN_SEVERITY_ERROR, at,
+				"[run] %s = %s: %s is a preset: write [run] preset = %s", key,
+				section, section, section);
+		else
+			hn_diagnose(&run->diagnostics, HN_SEVERITY_ERROR, at, "[run] %s = %s: %s",
+				key, section, err.text);
 		hn_config_use(run->config, section);
+		forgive_sections(run, check, key);
 		return;
 	}
 	if (hn_config_read(check, section, NULL) == HONE_ENOTFOUND)
@@ -192,14 +211,50 @@ fail_storage(const struct hn_run *run, enum hone_status st, struct hone_error *e
 		"[model] storage = %s: %s", run->options.model.storage, why.text);
 }
 
+/* "native, f32, bf16, nf4": the forms that weights can be kept in. */
+static enum hone_status
+check_storage(const struct hn_run *run, struct hone_error *err)
+{
+	const char *names[64] = {"native", "f32", "bf16"}, *near;
+	const char *asked = run->options.model.storage;
+	const struct hn_registered *found;
+	struct hn_str list = {0};
+	size_t n = 3;
+
+	for (size_t i = 0; n < 64 && (found = hn_registry_at(run->registry, HONE_ROLE_STORAGE, i));
+		i++)
+		if (HONE_HAS((const struct hone_storage_vt *)found->factory->vt,
+			    struct hone_storage_vt, encode))
+			names[n++] = found->factory->name;
+	for (size_t i = 0; i < n; i++) {
+		if (hn_streq(asked, names[i]))
+			return HONE_OK;
+		hn_str_printf(&list, "%s%s", i ? ", " : "", names[i]);
+	}
+	near = hn_nearest(asked, names, n);
+	if (!hn_registry_find(run->registry, HONE_ROLE_STORAGE, asked))
+		(void)hone_fail(err, HONE_ECONFIG, "no storage '%.60s'%s%s%s%s", asked,
+			near ? "; did you mean '" : "; there are ", near ? near : list.text,
+			near ? "'? There are " : "", near ? list.text : "");
+	else
+		(void)hone_fail(err, HONE_ECONFIG,
+			"%s is only read, not written; native leaves weights as the file has them, "
+			"and there are %s",
+			asked, list.text);
+	hn_str_fini(&list);
+	return HONE_ECONFIG;
+}
+
 /* Weights that are kept in another form than the file's. */
 static enum hone_status
 keep_weights(struct hn_run *run, struct hone_error *err)
 {
 	struct hone_error why = {0};
-	enum hone_status st =
-		hn_model_keep(&run->model, run->options.model.storage, run->services.pool, &why);
+	enum hone_status st = check_storage(run, &why);
 
+	if (!st)
+		st = hn_model_keep(
+			&run->model, run->options.model.storage, run->services.pool, &why);
 	if (!st)
 		return HONE_OK;
 	*err = why;

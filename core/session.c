@@ -218,6 +218,57 @@ has_room(const struct hn_session *s)
 	return 5 * bytes[HN_MEMORY_ARENA] <= all;
 }
 
+/* What no length changes: all but activations, scratch and the micro-batch itself. */
+static uint64_t
+fixed_bytes(const struct hn_footprint *f)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < HN_FOOTPRINT_KINDS; i++)
+		if (!hn_streq(f->kinds[i].key, "activations") &&
+			!hn_streq(f->kinds[i].key, "scratch") &&
+			!hn_streq(f->kinds[i].key, "columns"))
+			bytes += f->kinds[i].bytes;
+	return bytes;
+}
+
+/* Shorter rows are a remedy only where the longest one is what keeps micro-batches large. */
+static enum hone_status
+fail_limit(const struct hn_session *s, int64_t rows, struct hone_error *err)
+{
+	const struct hn_train_options *t = &s->run->options.train;
+	const struct hn_config_value *value =
+		hn_config_get(s->run->config, "train", "memory_limit");
+	const struct hn_footprint f = hn_footprint_of(&s->engine);
+	const uint64_t fixed = fixed_bytes(&f), limit = (uint64_t)t->memory_limit;
+	const int64_t longest[] = {s->train.is_open ? s->train.data.report.longest : 0,
+		s->eval.is_open ? s->eval.data.report.longest : 0};
+	const bool is_long = longest[0] > rows || longest[1] > rows;
+	struct hn_arena arena = {0};
+	const char *written = value ? hn_clip(&arena, value->text, strlen(value->text)) : "too low";
+
+	if (fixed > limit || (!is_long && !t->micro_batch_tokens))
+		(void)hone_fail(err, HONE_ENOMEM,
+			"the plan needs at least %.1f MB %s, and [train] memory_limit is %s; raise "
+			"it, or take a smaller r or model%s",
+			(double)(fixed > limit ? fixed : f.peak) / 1e6,
+			fixed > limit ? "whatever the lengths of rows"
+				      : "with the smallest micro-batches",
+			written,
+			hn_streq(s->run->options.model.storage, "native")
+				? ", or [model] storage = nf4"
+				: "");
+	else
+		(void)hone_fail(err, HONE_ENOMEM,
+			"the plan needs %.1f MB, and [train] memory_limit is %s; lower %s%s%s",
+			(double)f.peak / 1e6, written,
+			t->micro_batch_tokens ? "[train] micro_batch_tokens" : "",
+			t->micro_batch_tokens && is_long ? " or " : "",
+			is_long ? "[data] max_length" : "");
+	hn_arena_fini(&arena);
+	return HONE_ENOMEM;
+}
+
 /* Plans again until the limit holds: fewer rows, then all of them with layers computed again,
  * then fewer.  Rows that the INI asks for stay. */
 static enum hone_status
@@ -236,11 +287,7 @@ keep_limit(struct hn_session *s, struct hone_error *err)
 			s->want.recomputes = true;
 			rows = first;
 		} else {
-			return hone_fail(err, HONE_ENOMEM,
-				"the plan needs %.1f MB, and [train] memory_limit is %.1f MB; "
-				"lower %s[data] max_length",
-				(double)hn_footprint_of(&s->engine).peak / 1e6, (double)limit / 1e6,
-				asked ? "[train] micro_batch_tokens or " : "");
+			return fail_limit(s, rows, err);
 		}
 		st = add_programs(s, rows, err);
 	}

@@ -109,6 +109,45 @@ put_json(const struct checked *checked, const char *path, struct hn_str *out)
 	hn_str_puts(out, "}\n");
 }
 
+static void
+put_json_item(struct hn_str *out, const char *file, int32_t line, int32_t column,
+	const char *severity, const char *message)
+{
+	hn_str_puts(out, "{\"file\": ");
+	hn_str_put_json(out, file, strlen(file));
+	hn_str_printf(out,
+		", \"line\": %d, \"column\": %d, \"severity\": \"%s\", \"message\": ", line, column,
+		severity);
+	hn_str_put_json(out, message, strlen(message));
+	hn_str_putc(out, '}');
+}
+
+/* What was found, as an editor or a script reads it: the configuration's diagnostics, and the
+ * error of a later stage.  0 = no line. */
+static void
+put_json_invalid(const struct hn_run *run, const char *path, const struct hone_error *err,
+	struct hn_str *out)
+{
+	const struct hn_diagnostics *list = &run->diagnostics;
+
+	hn_str_puts(out, "{\"schema\": \"hone.check/1\", \"path\": ");
+	hn_str_put_json(out, path, strlen(path));
+	hn_str_puts(out, ", \"valid\": false, \"diagnostics\": [");
+	for (size_t i = 0; i < list->n; i++) {
+		const struct hn_diagnostic *item = &list->items[i];
+
+		hn_str_puts(out, i ? ", " : "");
+		put_json_item(out, item->place.path ? item->place.path : "", item->place.line,
+			item->place.column,
+			item->severity == HN_SEVERITY_ERROR ? "error" : "warning", item->text);
+	}
+	if (!list->n_errors) {
+		hn_str_puts(out, list->n ? ", " : "");
+		put_json_item(out, err->place, err->line, err->column, "error", err->text);
+	}
+	hn_str_puts(out, "]}\n");
+}
+
 /* The resolved configuration; on a terminal without what could drive it. */
 static void
 put_origins(const struct hn_context *context, const struct hn_run *run)
@@ -142,6 +181,8 @@ run_check(const struct hn_context *context, struct hone_error *err)
 			(context->args->json ? put_json : put_text)(
 				&checked, context->args->path, context->out);
 	}
+	if (st && context->args->json)
+		put_json_invalid(&run, context->args->path, err, context->out);
 	hn_run_close(&run);
 	return st;
 }

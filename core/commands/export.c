@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "commands/command.h"
 #include "excerpt.h"
+#include "model/safetensors.h"
 #include "result.h"
 #include "train/export.h"
 
@@ -43,11 +44,43 @@ put_proof_json(struct hn_str *out, const struct hn_proof *proof)
 	hn_str_puts(out, "}");
 }
 
+/* What was written, as its file says: bytes of tensors, and the type of most of them. */
+static uint64_t
+measure(const char *dir, char dtype[16])
+{
+	struct hn_tensor_file file = {0};
+	struct hone_error err = {0};
+	uint64_t bytes = 0, most = 0;
+
+	dtype[0] = '\0';
+	if (hn_safetensors_open_folder(&file, dir, &err))
+		return 0;
+	for (size_t i = 0; i < file.n_tensors; i++) {
+		uint64_t same = 0;
+
+		bytes += file.tensors[i].n_bytes;
+		/* Types are few: the first tensor of each sums up all of its kind. */
+		if (hn_streq(file.tensors[i].storage, dtype))
+			continue;
+		for (size_t j = i; j < file.n_tensors; j++)
+			if (hn_streq(file.tensors[j].storage, file.tensors[i].storage))
+				same += file.tensors[j].n_bytes;
+		if (same > most) {
+			most = same;
+			(void)snprintf(dtype, 16, "%s", file.tensors[i].storage);
+		}
+	}
+	hn_tensor_file_close(&file);
+	return bytes;
+}
+
 static void
 put_written(const struct hn_context *context, bool is_model, bool replaces,
 	const struct hn_proof *proof)
 {
 	const char *to = context->args->to, *what = is_model ? "model" : "adapter";
+	char dtype[16];
+	const uint64_t bytes = measure(to, dtype);
 
 	if (context->args->json) {
 		hn_str_printf(context->out,
@@ -55,11 +88,14 @@ put_written(const struct hn_context *context, bool is_model, bool replaces,
 		hn_str_put_json(context->out, to, strlen(to));
 		if (proof->is_done)
 			put_proof_json(context->out, proof);
-		hn_str_printf(context->out, ", \"replaced\": %s}\n", replaces ? "true" : "false");
+		hn_str_printf(context->out,
+			", \"dtype\": \"%s\", \"bytes\": %" PRIu64 ", \"replaced\": %s}\n", dtype,
+			bytes, replaces ? "true" : "false");
 		return;
 	}
 	hn_str_put_visible(context->out, to, "");
-	hn_str_printf(context->out, ": the %s, read back and compared%s\n", what,
+	hn_str_printf(context->out, ": the %s, %s, %.1f MB, read back and compared%s\n", what,
+		dtype, (double)bytes / 1e6,
 		replaces ? "; it replaces the older export that was there" : "");
 	if (proof->is_done)
 		hn_str_printf(context->out,
@@ -198,7 +234,8 @@ static const struct hn_flag flags[] = {
 	{"--merge", HN_FLAG_BOOL, HN_ARG(merge), NULL,
 		"merge the adapter into the file's weights: a model folder for transformers"},
 	{"--dtype", HN_FLAG_TEXT, HN_ARG(dtype), "TYPE",
-		"f32 or bf16; default: as the base is stored"},
+		"f32 or bf16, which halves it; default: as the base is stored, f32 where that is "
+		"quantised"},
 	{"--base", HN_FLAG_BOOL, HN_ARG(base), NULL, "export the base model, without the result"},
 };
 

@@ -152,6 +152,27 @@ add_sought(const struct hn_run *run, const struct hn_config_table *tables, size_
 	hn_str_fini(&sought);
 }
 
+/* Presets are files of an installation, so no table knows them. */
+static enum hone_status
+explain(const struct hn_context *context, const struct hn_config_table *tables, size_t n,
+	struct hone_error *err)
+{
+	const char *name = context->args->path;
+	enum hone_status st;
+
+	if (context->args->json)
+		return hn_explain_json(tables, n, name, context->out, err);
+	if (name && hn_preset_is(context->preset_dir, name))
+		return hn_preset_put(context->preset_dir, name, context->out, err);
+	st = hn_explain(tables, n, name, context->out, err);
+	if (!st && name && (hn_streq(name, "preset") || hn_streq(name, "run.preset"))) {
+		hn_str_puts(context->out, "  there are: ");
+		hn_preset_list(context->preset_dir, context->out);
+		hn_str_puts(context->out, "; hone explain NAME shows one\n");
+	}
+	return st;
+}
+
 static enum hone_status
 run_explain(const struct hn_context *context, struct hone_error *err)
 {
@@ -163,9 +184,7 @@ run_explain(const struct hn_context *context, struct hone_error *err)
 
 	if (!st) {
 		tables = hn_registry_explained(run.registry, &n);
-		st = context->args->json
-			? hn_explain_json(tables, n, context->args->path, context->out, err)
-			: hn_explain(tables, n, context->args->path, context->out, err);
+		st = explain(context, tables, n, err);
 		if (st && context->args->path)
 			add_sought(&run, tables, n, context->args->path, err);
 	}

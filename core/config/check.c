@@ -252,6 +252,33 @@ names_variable(const char *path)
 	return strstr(path, "${") || path[0] == '$' || hn_starts_with(path, "~/");
 }
 
+/* A value that other programs have for what the key says: read as that, or refused with what to
+ * write.  False: refused. */
+static bool
+take_word(const struct hn_config_check *check, const struct hn_config_section *section,
+	const struct hone_option *option, const struct hn_config_value *value)
+{
+	const struct hn_config_table *table = section->table;
+	struct hn_config_value *own = &check->config->values[value - check->config->values];
+
+	for (size_t i = 0; i < table->n_words; i++) {
+		const struct hn_config_word *word = &table->words[i];
+
+		if (!hn_streq(word->key, option->key) || !hn_streq(word->value, value->text))
+			continue;
+		hn_diagnose(check->diagnostics,
+			word->means ? HN_SEVERITY_WARNING : HN_SEVERITY_ERROR, text_place(value),
+			word->means ? "[%.60s] %s: '%s' is called '%s' here and read as that"
+				    : "[%.60s] %s = %s: %s",
+			section->name, value->key, word->value,
+			word->means ? word->means : word->text);
+		if (word->means)
+			own->text = word->means;
+		return word->means != NULL;
+	}
+	return true;
+}
+
 /* Parses the value of one option, given or default, and writes it. */
 static void
 read_option(const struct hn_config_check *check, const struct hn_config_section *section,
@@ -291,6 +318,8 @@ read_option(const struct hn_config_check *check, const struct hn_config_section 
 			"[%.60s] %s: hone reads no environment variables, so this stays as it is "
 			"written; write the path in full",
 			section->name, value->key);
+	if (value && !take_word(check, section, option, value))
+		return;
 	if (hn_option_parse(
 		    option, value ? value->text : option->default_value, &ground, &parsed, &err))
 		fail_at(check, at, section->name, err.text);

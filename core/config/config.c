@@ -208,6 +208,69 @@ find_preset(
 	return is_found;
 }
 
+/* The preset's file; NULL where a name is none.  The caller frees. */
+static char *
+preset_path(const char *preset_dir, const char *name)
+{
+	char file[NAME_MAX + 1], *path;
+
+	if (!preset_dir || !*name || strlen(name) > 200 || strchr(name, '/'))
+		return NULL;
+	(void)snprintf(file, sizeof file, "%s.ini", name);
+	path = hn_path_join(preset_dir, file);
+	if (hn_path_is_file(path))
+		return path;
+	free(path);
+	return NULL;
+}
+
+bool
+hn_preset_is(const char *preset_dir, const char *name)
+{
+	char *path = preset_path(preset_dir, name);
+	const bool is = path != NULL;
+
+	free(path);
+	return is;
+}
+
+void
+hn_preset_list(const char *preset_dir, struct hn_str *out)
+{
+	struct hone_error err = {0};
+	char **names = NULL;
+	size_t n = 0, n_put = 0;
+
+	if (!preset_dir || hn_dir_list(preset_dir, &names, &n, &err))
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (hn_ends_with(names[i], ".ini"))
+			hn_str_printf(out, "%s%.*s", n_put++ ? ", " : "", (int)strlen(names[i]) - 4,
+				names[i]);
+		free(names[i]);
+	}
+	free(names);
+	if (!n_put)
+		hn_str_puts(out, "none");
+}
+
+enum hone_status
+hn_preset_put(const char *preset_dir, const char *name, struct hn_str *out, struct hone_error *err)
+{
+	char *path = preset_path(preset_dir, name), *text = NULL;
+	size_t n = 0;
+	enum hone_status st = path ? hn_file_read(path, 1 << 20, HONE_ECONFIG, &text, &n, err)
+				   : hone_fail(err, HONE_ENOTFOUND, "no preset '%.60s'", name);
+
+	if (!st) {
+		hn_str_printf(out, "%s (preset)\n  chosen by [run] preset = %s\n\n", name, name);
+		hn_str_add(out, text, n);
+	}
+	free(text);
+	free(path);
+	return st;
+}
+
 /* Names the presets there are: what a person needs who mistyped one. */
 static void
 complain_unknown_preset(const char *name, const char *preset_dir, struct hn_ini_place at,

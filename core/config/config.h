@@ -45,6 +45,12 @@ struct hn_config_answer {
 	bool is_always_on; /* "yes" is what happens anyway: a warning, not an error */
 };
 
+/* Values of the field that a key has not: read as the key's own `means` and told, or, where that
+ * is NULL, an error with `text`. */
+struct hn_config_word {
+	const char *key, *value, *means, *text;
+};
+
 /* A section that somebody knows: its keys, and who chooses it. */
 struct hn_config_table {
 	const char *name;                   /* "lora": owns [lora] and [lora.instance] */
@@ -55,6 +61,8 @@ struct hn_config_table {
 	bool has_instances;
 	const struct hn_config_answer *answers;
 	size_t n_answers;
+	const struct hn_config_word *words;
+	size_t n_words;
 };
 
 struct hn_config_section {
@@ -127,6 +135,12 @@ struct hn_config_check {
 	void *resolve_ctx;
 	struct hn_diagnostics *diagnostics;
 };
+
+/* Whether a folder of presets has this name; "cpt, qlora", or "none"; a page of one of them. */
+bool hn_preset_is(const char *preset_dir, const char *name);
+void hn_preset_list(const char *preset_dir, struct hn_str *out);
+enum hone_status hn_preset_put(
+	const char *preset_dir, const char *name, struct hn_str *out, struct hone_error *err);
 
 /* The table of a section name or of its type, NULL when nobody owns it. */
 const struct hn_config_table *hn_config_table(

@@ -476,6 +476,21 @@ static const struct hn_config_answer model_answers[] = {
 	{"revision", "models are files here; give the folder of that revision in [model] path",
 		false},
 	{"trust_remote_code", "no code comes with a model here; delete the line", false},
+	{"quantization_config", "write [model] storage = nf4", false},
+	{"flash_attention", "the backend chooses how attention is computed; delete the line",
+		false},
+	{"flash_attn", "the backend chooses how attention is computed; delete the line", false},
+	{"attn_implementation", "the backend chooses how attention is computed; delete the line",
+		false},
+	/* Of an adapter, which gives its answers through nobody's table but this one. */
+	{"bias", "biases stay as they are, which is PEFT's none; delete the line", false},
+	{"task_type", "the objective says it; delete the line", false},
+	{"modules_to_save",
+		"not offered: beside the adapter nothing trains; delete the line, or write [run] "
+		"adapter = full",
+		false},
+	{"lora_target_linear", "write [lora] target_modules = all-linear", false},
+	{"use_dora", "DoRA is not offered; delete the line", false},
 };
 static const struct hn_config_answer data_answers[] = {
 	{"packing", "always: examples are packed and never see each other; delete the line", true},
@@ -484,12 +499,22 @@ static const struct hn_config_answer data_answers[] = {
 	{"padding_free", "always: there is no padding here; delete the line", true},
 	{"group_by_length", "there is no padding here that sorting could save; delete the line",
 		false},
+	{"train_on_inputs",
+		"write completion_only_loss = no into [sft] for yes, completion_only_loss = yes "
+		"for "
+		"no",
+		false},
+	{"chat_template",
+		"the model's own is used, of tokenizer_config.json or the GGUF file; delete the "
+		"line",
+		false},
 	{"dataloader_num_workers", "rows are prepared by the run's own threads; delete the line",
 		false},
 	{"dataloader_drop_last", "nothing is dropped: the last batch may be short; delete the line",
 		false},
 };
 static const struct hn_config_answer train_answers[] = {
+	{"neftune_noise_alpha", "noise on embeddings is not offered; delete the line", false},
 	{"bf16", "write compute = bf16", false},
 	{"fp16", "write compute = bf16 or compute = f32; half precision is not offered", false},
 	{"tf32", "write compute = bf16 or compute = f32", false},
@@ -524,7 +549,27 @@ static const struct hn_config_answer generate_answers[] = {
 	{"do_sample", "write temperature; 0 is greedy", false},
 };
 
+/* Values of the field, for keys whose own words are others. */
+static const struct hn_config_word model_words[] = {
+	{"storage", "4bit", NULL, "write nf4, which is QLoRA's"},
+	{"storage", "int4", NULL, "write nf4, which is QLoRA's"},
+	{"storage", "8bit", NULL, "write q8_0"},
+	{"storage", "int8", NULL, "write q8_0"},
+	{"storage", "none", "native", NULL},
+};
+#define NO_8BIT "8-bit moments are not offered; write adamw"
+static const struct hn_config_word train_words[] = {
+	{"optim", "adamw_torch", "adamw", NULL},
+	{"optim", "adamw_torch_fused", "adamw", NULL},
+	{"optim", "adamw_hf", "adamw", NULL},
+	{"optim", "adamw_8bit", NULL, NO_8BIT},
+	{"optim", "adamw_bnb_8bit", NULL, NO_8BIT},
+	{"optim", "paged_adamw_8bit", NULL, NO_8BIT},
+	{"optim", "paged_adamw_32bit", NULL, "moments are never paged; write adamw"},
+};
+
 #define ANSWERS(list) .answers = (list), .n_answers = COUNT(list)
+#define WORDS(list)   .words = (list), .n_words = COUNT(list)
 
 /* In the order of the printed configuration. */
 static const struct hn_config_table host_tables[] = {
@@ -533,7 +578,8 @@ static const struct hn_config_table host_tables[] = {
 		.options = &model_options,
 		.has_instances = true,
 		.help = "the model that is tuned; [model.name]: another one",
-		ANSWERS(model_answers)},
+		ANSWERS(model_answers),
+		WORDS(model_words)},
 	{.name = "data",
 		.options = &data_options,
 		.has_instances = true,
@@ -542,7 +588,8 @@ static const struct hn_config_table host_tables[] = {
 	{.name = "train",
 		.options = &train_options,
 		.help = "steps, schedule, optimizer, precision",
-		ANSWERS(train_answers)},
+		ANSWERS(train_answers),
+		WORDS(train_words)},
 	{.name = "eval",
 		.options = &eval_options,
 		.help = "evaluation while training and after",

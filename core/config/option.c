@@ -400,6 +400,33 @@ take_item(const char *text, size_t *at, struct hn_arena *arena)
 	return item;
 }
 
+/* ["a", 'b'] or [a, b], as JSON and YAML write a list.  A regular expression may begin with a
+ * bracket, too, but does not end with the same one's. */
+static bool
+is_bracketed(const char *text)
+{
+	const size_t n = strlen(text);
+
+	return n > 1 && text[0] == '[' && text[n - 1] == ']' && !strchr(text + 1, '[');
+}
+
+/* The same list as one writes it here. */
+static enum hone_status
+refuse_brackets(const struct hone_option *option, const char *text, struct hone_error *err)
+{
+	struct hn_arena arena = {0};
+	struct hn_str plain = {0};
+
+	for (const char *c = text + 1; c[1]; c++)
+		if (*c != '"' && *c != '\'')
+			hn_str_putc(&plain, *c);
+	(void)refuse(option, text, err, "a list is written without brackets and quotes: write %s",
+		hn_clip(&arena, plain.text ? plain.text : "", plain.len));
+	hn_str_fini(&plain);
+	hn_arena_fini(&arena);
+	return HONE_ECONFIG;
+}
+
 /* Items between commas.  An empty item is a comma too many, never an empty name. */
 static enum hone_status
 parse_list(const struct hone_option *option, const char *text,
@@ -410,6 +437,8 @@ parse_list(const struct hone_option *option, const char *text,
 
 	if (*text == '\0')
 		return HONE_OK; /* key = "" is the empty list */
+	if (is_bracketed(text))
+		return refuse_brackets(option, text, err);
 	for (const char *c = text; *c; c++)
 		n_max += *c == ',';
 	items = hn_arena_array(ground->arena, n_max, sizeof *items);
@@ -453,6 +482,8 @@ parse_sites(const struct hone_option *option, const char *text,
 {
 	struct hone_error why = {0};
 
+	if (is_bracketed(text))
+		return refuse_brackets(option, text, err);
 	out->text = hn_arena_strdup(ground->arena, text);
 	if (!ground->resolve)
 		return HONE_OK;

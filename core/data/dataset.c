@@ -204,6 +204,13 @@ check_report(const struct hn_dataset *data, const struct hn_dataset_request *req
 	if (!hn_map_unchanged(&data->file.map))
 		return hone_fail_at(err, HONE_EDATA, data->file.path, 0, 0,
 			"the file was changed while it was read; start again");
+	if (r->examples == 0 && r->longest_row <= request->max_length)
+		return hone_fail_at(err, HONE_EDATA, data->file.path, 0, 0,
+			"none of %" PRId64 " rows has a token to learn, and none was cut%s",
+			r->rows,
+			data->schema == HN_SCHEMA_MESSAGES || data->schema == HN_SCHEMA_SHAREGPT
+				? "; a row needs an assistant's turn"
+				: "");
 	if (r->examples == 0)
 		return hone_fail_at(err, HONE_EDATA, data->file.path, 0, 0,
 			"none of %" PRId64 " rows has a token to learn after cutting to max_length "

@@ -313,10 +313,11 @@ read_message(const struct reader *r, const json_t *message, size_t at, bool is_s
 		return FAIL(r, "message %zu: '%s' cannot be carried; take it out", at, refused);
 	role = role_of(json_string_value(from));
 	if (!role || (!is_sharegpt && !hn_streq(role, json_string_value(from))))
-		return FAIL(r, "message %zu: the %s '%.40s' is not carried; there are %s", at,
+		return FAIL(r, "message %zu: the %s '%.40s' is not carried; there are %s%s", at,
 			role_key, json_string_value(from),
 			is_sharegpt ? "system, human and gpt"
-				    : "system, developer, user and assistant");
+				    : "system, developer, user and assistant",
+			role ? ": human is user, gpt is assistant here" : "");
 	return add_message(r, role, json_string_value(content));
 }
 

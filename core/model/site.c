@@ -87,7 +87,7 @@ last_part(const char *name)
 static enum hone_status
 fail_no_site(const struct hn_model *model, const char *item, struct hone_error *err)
 {
-	const char **words = hn_alloc((size_t)model->n_sites * 2 * sizeof *words);
+	const char **words = hn_alloc(((size_t)model->n_sites * 2 + 1) * sizeof *words);
 	const char *nearest;
 	size_t n = 0;
 
@@ -97,6 +97,7 @@ fail_no_site(const struct hn_model *model, const char *item, struct hone_error *
 		words[n++] = last_part(model->sites[i].pub.name);
 		words[n++] = model->sites[i].pub.role;
 	}
+	words[n++] = "all-linear";
 	nearest = hn_nearest(item, words, n);
 	(void)hone_fail(err, HONE_ECONFIG, "'%s' names no module of this model%s%s%s", item,
 		nearest ? "; did you mean '" : "; all-linear names every linear layer",

@@ -45,7 +45,7 @@ say_what_is_kept(void)
 		while ((step /= 10) > 0);
 		add(line, &n, "\nstopped at once: the checkpoint of step ");
 		add(line, &n, digits + at);
-		add(line, &n, " is kept, the same command goes on from there\n");
+		add(line, &n, " is kept, the same command without --fresh goes on from there\n");
 	}
 	if (write(STDERR_FILENO, line, n) < 0)
 		return;

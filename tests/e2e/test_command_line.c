@@ -509,6 +509,26 @@ test_command_line_7_what_is_no_file_is_named(void **state)
 	cli_close(&cli);
 }
 
+/* Would catch: presets that only the file system knows. */
+static void
+test_command_line_explain_knows_presets(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	cli_open(&cli, NULL);
+	(void)cli_run(&cli, "explain", "qlora", NULL);
+	cli_expect(&cli, 0, NULL);
+	assert_non_null(strstr(cli.out, "chosen by [run] preset = qlora"));
+	assert_non_null(strstr(cli.out, "\nstorage = nf4\n"));
+	(void)cli_run(&cli, "explain", "run.preset", NULL);
+	cli_expect(&cli, 0, NULL);
+	assert_non_null(strstr(cli.out, "there are: qlora; hone explain NAME"));
+	(void)cli_run(&cli, "explain", "lora.target_modules", NULL);
+	assert_non_null(strstr(cli.out, "such as q_proj, v_proj"));
+	cli_close(&cli);
+}
+
 /* Would catch: a plugin that lies nowhere, and nobody is told where it was looked for. */
 static void
 test_command_line_explain_of_an_absent_plugin_names_the_folders(void **state)
@@ -530,6 +550,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_command_line_explain_knows_presets),
 		cmocka_unit_test(test_command_line_explain_of_an_absent_plugin_names_the_folders),
 		cmocka_unit_test(test_command_line_every_flag_is_documented_and_taken),
 		cmocka_unit_test(test_command_line_flags_of_other_commands_are_refused),

@@ -112,6 +112,43 @@ test_qlora_base_has_a_loss_of_its_own(void **state)
 	place_close(&place);
 }
 
+/* Would catch: an adapter used on weights it was not trained on, and nobody is told; an export
+ * whose type and size are a surprise. */
+static void
+test_qlora_adapter_on_other_weights_is_warned_of(void **state)
+{
+	struct place place;
+	json_t *root;
+	char *text;
+
+	(void)state;
+	open_qlora(&place);
+	(void)place_run(&place, "train", "--set train.max_steps=2", 0);
+	(void)place_run(&place, "eval", "--split validation --set train.max_steps=2", 0);
+	text = place_read(&place, "stderr");
+	assert_null(strstr(text, "storage was"));
+	free(text);
+	(void)place_run(&place, "eval",
+		"--split validation --set train.max_steps=2 --set model.storage=native", 0);
+	place_assert_says(&place,
+		"warning: [model] storage was nf4 where the adapter was trained and is native",
+		NULL);
+	(void)place_run(&place, "export", "--set train.max_steps=2 --merge --dtype bf16 --to m", 0);
+	text = place_read(&place, "stdout");
+	assert_has(text, ": the model, bf16, ");
+	assert_has(text, " MB, read back and compared");
+	free(text);
+	(void)place_run(
+		&place, "export", "--set train.max_steps=2 --merge --dtype f32 --to f --json", 0);
+	text = place_read(&place, "stdout");
+	root = json_loads(text, 0, NULL);
+	assert_string_equal(json_string_value(json_object_get(root, "dtype")), "f32");
+	assert_true(json_integer_value(json_object_get(root, "bytes")) > 1000);
+	json_decref(root);
+	free(text);
+	place_close(&place);
+}
+
 static void
 test_qlora_going_on_with_another_storage_is_refused(void **state)
 {
@@ -301,6 +338,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_qlora_preset_trains_and_its_keys_have_their_origin),
 		cmocka_unit_test(test_qlora_base_has_a_loss_of_its_own),
+		cmocka_unit_test(test_qlora_adapter_on_other_weights_is_warned_of),
 		cmocka_unit_test(test_qlora_going_on_with_another_storage_is_refused),
 		cmocka_unit_test(test_qlora_refusals_are_one_line_at_the_key),
 		cmocka_unit_test(test_qlora_plan_names_the_converted_weights),

@@ -103,6 +103,76 @@ test_stopped_run_is_used_by_its_checkpoint_and_says_so(void **state)
 	place_close(&place);
 }
 
+/* Would catch: --fresh advised by leaving it out of the sentence, which throws away the steps
+ * that were just saved. */
+static void
+test_stopped_run_says_how_it_goes_on(void **state)
+{
+	static const struct {
+		const char *words, *says;
+		int signal;
+	} rows[] = {
+		{LONG " --fresh", "; the same command without --fresh goes on from there", SIGTERM},
+		{LONG, "stopped by SIGINT after step ", SIGINT},
+		{LONG, "; the same command goes on from there", SIGHUP},
+	};
+	struct place place;
+	int64_t step;
+	pid_t pid;
+
+	(void)state;
+	place_open(&place);
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		step = i ? place_newest_step(&place, "run") + 2 : 2;
+		pid = place_start(&place, "train", "run.ini", rows[i].words);
+		place_wait_saved(&place, "run", step);
+		(void)kill(pid, rows[i].signal);
+		assert_int_equal(place_wait(pid).code, 128 + rows[i].signal);
+		place_assert_says(&place, rows[i].says, NULL);
+	}
+	place_close(&place);
+}
+
+/* Would catch: a script that cannot tell a stopped run from a finished one, nor find its result;
+ * more epochs for a finished run, met with nothing but the advice to begin anew. */
+static void
+test_stopped_run_and_finished_run_say_so_in_json(void **state)
+{
+	struct place place;
+	json_t *root;
+	char *out;
+	pid_t pid;
+
+	(void)state;
+	place_open(&place);
+	pid = place_start(&place, "train", "run.ini", LONG " --json");
+	place_wait_saved(&place, "run", 2);
+	(void)kill(pid, SIGTERM);
+	assert_int_equal(place_wait(pid).code, 143);
+	out = place_read(&place, "stdout");
+	root = json_loads(out, 0, NULL);
+	assert_true(json_is_false(json_object_get(root, "finished")));
+	assert_true(json_integer_value(json_object_get(root, "steps")) >= 2);
+	json_decref(root);
+	free(out);
+	for (int i = 0; i < 2; i++) { /* the second time it is finished already */
+		root = place_json(&place, "train", i ? "--json" : "--fresh --json");
+		assert_true(json_is_true(json_object_get(root, "finished")));
+		assert_true(json_number_value(json_object_get(root, "loss")) > 0);
+		assert_true(json_number_value(json_object_get(root, "eval_loss")) > 0);
+		assert_true(json_number_value(json_object_get(root, "time_s")) > 0);
+		assert_non_null(
+			strstr(json_string_value(json_object_get(root, "result")), "/run/adapter"));
+		json_decref(root);
+	}
+	(void)place_run(&place, "train", LONG, 3);
+	place_assert_says(&place,
+		"or begin from its result: another [run] output and [lora] "
+		"init_from = ",
+		"/run/adapter", NULL);
+	place_close(&place);
+}
+
 /* A checkpoint of the last step is worth what the result is. */
 static void
 test_stopped_run_of_the_last_step_equals_the_result(void **state)
@@ -259,6 +329,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stopped_run_without_its_folder_is_8),
 		cmocka_unit_test(test_stopped_run_is_used_by_its_checkpoint_and_says_so),
+		cmocka_unit_test(test_stopped_run_says_how_it_goes_on),
+		cmocka_unit_test(test_stopped_run_and_finished_run_say_so_in_json),
 		cmocka_unit_test(test_stopped_run_of_the_last_step_equals_the_result),
 		cmocka_unit_test(test_stopped_run_damaged_result_is_told_and_made_again),
 		cmocka_unit_test(test_stopped_run_litter_of_a_killed_export_is_removed),

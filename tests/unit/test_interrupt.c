@@ -106,10 +106,10 @@ test_interrupt_second_signal_says_what_is_kept(void **state)
 	check_second_says(-1, "\nstopped at once: nothing was saved yet\n");
 	check_second_says(0,
 		"\nstopped at once: the checkpoint of step 0 is kept, the same "
-		"command goes on from there\n");
+		"command without --fresh goes on from there\n");
 	check_second_says(1203,
 		"\nstopped at once: the checkpoint of step 1203 is kept, the same "
-		"command goes on from there\n");
+		"command without --fresh goes on from there\n");
 }
 
 static int

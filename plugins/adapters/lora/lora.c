@@ -37,7 +37,8 @@ static const struct hone_option options[] = {
 		"dropout", "probability that an input of the update is dropped in training"},
 	{"target_modules", HONE_OPTION_SITES, 0, AT(target_modules), "all-linear", 0, 0, NULL,
 		"lora_target_modules|targets",
-		"modules to adapt: names, roles, a regular expression, or all-linear"},
+		"modules to adapt: names such as q_proj, v_proj, roles, a regular expression, or "
+		"all-linear"},
 	{"rank_pattern", HONE_OPTION_SITE_MAP, 0, AT(rank_pattern), NULL, 0, 0, NULL, NULL,
 		"ranks that differ from r, as 'module: rank, ...'"},
 	{"alpha_pattern", HONE_OPTION_SITE_MAP, 0, AT(alpha_pattern), NULL, 0, 0, NULL, NULL,
