@@ -8,6 +8,7 @@
 
 #include <hone/adapter.h>
 
+#include "base/crash.h"
 #include "base/rng.h"
 #include "model/param.h"
 
@@ -229,6 +230,8 @@ hn_param_init(const struct hn_param *param, const struct hn_model *model,
 	const struct hone_param_spec *spec = &param->spec;
 	const double fan_in =
 		(double)(spec->rank > 1 ? param->n_elems / spec->dim[0] : spec->dim[0]);
+	struct hn_call under_way;
+	enum hone_status st;
 
 	switch (spec->init) {
 	case HONE_INIT_ZERO:
@@ -248,10 +251,13 @@ hn_param_init(const struct hn_param *param, const struct hn_model *model,
 	case HONE_INIT_WEIGHT:
 		return fill_weight(param, model, seed, out, err);
 	case HONE_INIT_CALL:
-		if (vt->fill)
-			return vt->fill(self, param->site ? &param->site->pub : NULL, spec->name,
-				seed ^ hn_rng_stream(param->key), param->n_elems, out, err);
-		break;
+		if (!vt->fill)
+			break;
+		hn_call_begin(&under_way, factory->name, "fill", param->key);
+		st = vt->fill(self, param->site ? &param->site->pub : NULL, spec->name,
+			seed ^ hn_rng_stream(param->key), param->n_elems, out, err);
+		hn_call_end(&under_way);
+		return st;
 	default:
 		break;
 	}

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "config/option.h"
 #include "train/export_parts.h"
 
@@ -369,6 +370,7 @@ hn_describe(const struct hn_adapted *of, uint32_t instance, struct hn_described 
 	struct doc doc = {
 		.base = {&export_vt}, .model = of->model, .json = json_object(), .rules = out};
 	enum hone_status st = HONE_OK;
+	struct hn_call under_way;
 	bool is_silent = true;
 
 	*out = (struct hn_described){NULL, json_object(), json_object(), json_object(), false};
@@ -379,7 +381,9 @@ hn_describe(const struct hn_adapted *of, uint32_t instance, struct hn_described 
 			doc.adapted[of->params->list[i].site->pub.index] = true;
 	if (HONE_HAS(adapter->vt, struct hone_adapter_vt, describe)) {
 		is_silent = false;
+		hn_call_begin(&under_way, adapter->section, "describe", NULL);
 		st = adapter->vt->describe(adapter->self, &doc.base, err);
+		hn_call_end(&under_way);
 	}
 	if (!st && !out->is_peft)
 		put_said(&doc, &of->said[instance], !is_silent);
