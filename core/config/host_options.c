@@ -489,7 +489,6 @@ static const struct hn_config_answer model_answers[] = {
 		"not offered: beside the adapter nothing trains; delete the line, or write [run] "
 		"adapter = full",
 		false},
-	{"lora_target_linear", "write [lora] target_modules = all-linear", false},
 	{"use_dora", "DoRA is not offered; delete the line", false},
 };
 static const struct hn_config_answer data_answers[] = {

@@ -159,7 +159,7 @@ test_check_words_of_the_field_get_their_remedy(void **state)
 		{"model.storage=q4_k", "q4_k is only read, not written", "[]"},
 		{"lora.bias=none", "delete the line", "mean"},
 		{"lora.use_dora=no", "DoRA is not offered", "use_rslora"},
-		{"lora.lora_target_linear=yes", "write [lora] target_modules = all-linear", "mean"},
+		{"lora.lora_target_linear=yes", "all-linear names every linear layer", "mean"},
 		{"sft.train_on_inputs=no", "completion_only_loss", "mean"},
 		{"lora.modules_to_save=lm_head", "not offered", "mean"},
 		{"train.flash_attention=yes", "delete the line", "mean"},

@@ -36,7 +36,7 @@ static const struct hone_option options[] = {
 	{"lora_dropout", HONE_OPTION_F64, HONE_OPTION_OPEN_MAX, AT(lora_dropout), "0", 0, 1, NULL,
 		"dropout", "probability that an input of the update is dropped in training"},
 	{"target_modules", HONE_OPTION_SITES, 0, AT(target_modules), "all-linear", 0, 0, NULL,
-		"lora_target_modules|targets",
+		"lora_target_modules|lora_target_linear|targets",
 		"modules to adapt: names such as q_proj, v_proj, roles, a regular expression, or "
 		"all-linear"},
 	{"rank_pattern", HONE_OPTION_SITE_MAP, 0, AT(rank_pattern), NULL, 0, 0, NULL, NULL,
