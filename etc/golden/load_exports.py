@@ -7,6 +7,7 @@ own float32 logits to FOLDER/logits.json.  Nothing is missing or left over when 
 and float32 logits are within 2e-4.  bfloat16 is printed only: rounding the weights moves logits.
 Not a test of `ctest`, because building hone needs no Python.
 """
+import os
 import re
 import sys
 from pathlib import Path
