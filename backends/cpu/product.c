@@ -30,7 +30,7 @@
 #define B_BYTES  (384 * 1024) /* packed columns of a piece: L2, beside a */
 #define ROWS_MAX 516          /* rows of a piece, a multiple of every tile */
 #define PIECES   16           /* wanted at most, so that threads finish together ... */
-#define EACH     4            /* ... for each of several */
+#define EACH     8            /* ... for each of several */
 #define TN_ROWS  2064         /* TN: the same where there are enough pieces */
 #define A_ROWS   96           /* TN: rows of y whose a one piece packs: whole tiles */
 #define A_BYTES  (8 << 20)    /* TN: a packed at a time */
