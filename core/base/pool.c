@@ -1,8 +1,13 @@
 /*
  * pool.c - fork and join in about a microsecond, with threads that sleep when idle.
  *
- * A job is one atomic word: its number in the high half, the pieces that nobody has taken in
- * the low half.  A thread takes a piece by compare-and-swap of the word minus one.  Success
+ * The pieces of a job are dealt out in runs: thread t of T begins with pieces [t n / T,
+ * (t + 1) n / T), and who has finished helps the others.  So the rows of a matrix stay in the
+ * cache of the thread that wrote them from one job to the next, and threads that are busy share
+ * no line of memory: what one processor has just written costs another several times its own.
+ *
+ * A run is one atomic word: the job's number in the high half, the pieces that nobody has taken
+ * in the low half.  A thread takes a piece by compare-and-swap of the word minus one.  Success
  * proves that the job is still open, and it stays open until that piece is counted as done;
  * so fn and ctx are read after the swap and need no lock, and a worker that wakes too late
  * finds no piece and touches nothing.  The caller waits for pieces, never for workers.
@@ -34,20 +39,23 @@
 #define PIECES_MAX       ((int64_t)UINT32_MAX)
 #define CPUS_MAX         16384
 #define STACK_BYTES_MIN  ((size_t)1 << 20)
+#define LINE             128 /* bytes: processors fetch lines of memory in pairs */
 
+/* A thread of the pool, the caller first; each on lines of its own. */
 struct worker {
+	_Alignas(LINE) _Atomic uint64_t open; /* job << 32 | pieces of its run not taken */
 	struct hn_pool *pool;
 	pthread_t thread;
 	int32_t index;
 };
 
 struct hn_pool {
-	_Atomic uint64_t open;    /* job << 32 | pieces not taken */
-	_Atomic int64_t n_done;   /* pieces of the job that have returned */
-	_Atomic int32_t n_asleep; /* workers that block or are about to */
-	_Atomic bool is_waiting;  /* the caller blocks or is about to */
+	_Alignas(LINE) _Atomic int64_t n_done; /* pieces of the job that have returned */
+	_Alignas(LINE) _Atomic int32_t n_asleep; /* workers that block or are about to */
+	_Atomic bool is_waiting;                 /* the caller blocks or is about to */
 	_Atomic bool is_stopping;
 	bool is_running;
+	uint32_t job;
 	void (*fn)(void *ctx, int64_t i, int32_t worker);
 	void *ctx;
 	int64_t first, n; /* of the job: pieces first .. first + n */
@@ -78,27 +86,27 @@ now_ns(void)
 }
 
 static bool
-has_work(struct hn_pool *pool)
+has_work(struct worker *self)
 {
-	return (uint32_t)atomic_load(&pool->open) != 0 || atomic_load(&pool->is_stopping);
+	return (uint32_t)atomic_load(&self->open) != 0 || atomic_load(&self->pool->is_stopping);
 }
 
 /* n is plain: only the caller changes it, while no job is open. */
 static bool
-is_done(struct hn_pool *pool)
+is_done(struct worker *self)
 {
-	return atomic_load(&pool->n_done) == pool->n;
+	return atomic_load(&self->pool->n_done) == self->pool->n;
 }
 
 /* True as soon as `ready` says so, false after SPIN_NS. */
 static bool
-spin(struct hn_pool *pool, bool (*ready)(struct hn_pool *pool))
+spin(struct worker *self, bool (*ready)(struct worker *self))
 {
 	int64_t end = now_ns() + SPIN_NS;
 
 	do {
 		for (int i = 0; i < PAUSES_PER_CLOCK; i++) {
-			if (ready(pool))
+			if (ready(self))
 				return true;
 			relax();
 		}
@@ -106,22 +114,43 @@ spin(struct hn_pool *pool, bool (*ready)(struct hn_pool *pool))
 	return false;
 }
 
-/* Takes and runs pieces until none is left, and counts them as done at once.  The last one
- * to count wakes the caller if it blocks. */
+/* The first piece of a thread's run. */
+static int64_t
+first_of(const struct hn_pool *pool, int32_t thread)
+{
+	return pool->n * thread / pool->n_threads;
+}
+
+/* Takes and runs pieces of a thread's run until none is left; how many, and in *n what the job
+ * has in all. */
+static int64_t
+work_off_run(struct hn_pool *pool, int32_t thread, int32_t worker, int64_t *n)
+{
+	struct worker *owner = &pool->workers[thread];
+	uint64_t open = atomic_load(&owner->open);
+	int64_t n_run = 0;
+
+	while ((uint32_t)open) {
+		if (!atomic_compare_exchange_weak(&owner->open, &open, open - 1))
+			continue;
+		*n = pool->n;
+		pool->fn(pool->ctx,
+			pool->first + first_of(pool, thread + 1) - (int64_t)(uint32_t)open, worker);
+		n_run++;
+		open = atomic_load(&owner->open);
+	}
+	return n_run;
+}
+
+/* The worker's own run, then what is left of those of the others; all are counted as done at
+ * once.  The last one to count wakes the caller if it blocks. */
 static void
 work_off(struct hn_pool *pool, int32_t worker)
 {
-	uint64_t open = atomic_load(&pool->open);
 	int64_t n_run = 0, n = 0;
 
-	while ((uint32_t)open) {
-		if (!atomic_compare_exchange_weak(&pool->open, &open, open - 1))
-			continue;
-		n = pool->n;
-		pool->fn(pool->ctx, pool->first + n - (int64_t)(uint32_t)open, worker);
-		n_run++;
-		open = atomic_load(&pool->open);
-	}
+	for (int32_t i = 0; i < pool->n_threads; i++)
+		n_run += work_off_run(pool, (worker + i) % pool->n_threads, worker, &n);
 	if (n_run && atomic_fetch_add(&pool->n_done, n_run) + n_run == n &&
 		atomic_load(&pool->is_waiting)) {
 		(void)pthread_mutex_lock(&pool->mutex);
@@ -133,11 +162,13 @@ work_off(struct hn_pool *pool, int32_t worker)
 /* Announced under the mutex and before the last look, so that a job published meanwhile
  * either is seen here or sees the announcement. */
 static void
-sleep_until_work(struct hn_pool *pool)
+sleep_until_work(struct worker *self)
 {
+	struct hn_pool *pool = self->pool;
+
 	(void)pthread_mutex_lock(&pool->mutex);
 	(void)atomic_fetch_add(&pool->n_asleep, 1);
-	while (!has_work(pool))
+	while (!has_work(self))
 		(void)pthread_cond_wait(&pool->work, &pool->mutex);
 	(void)atomic_fetch_sub(&pool->n_asleep, 1);
 	(void)pthread_mutex_unlock(&pool->mutex);
@@ -148,12 +179,12 @@ sleep_until_work(struct hn_pool *pool)
 static void *
 worker_main(void *arg)
 {
-	const struct worker *self = arg;
+	struct worker *self = arg;
 	struct hn_pool *pool = self->pool;
 
 	while (!atomic_load(&pool->is_stopping)) {
-		if (!spin(pool, has_work))
-			sleep_until_work(pool);
+		if (!spin(self, has_work))
+			sleep_until_work(self);
 		work_off(pool, self->index);
 	}
 	return NULL;
@@ -164,11 +195,13 @@ worker_main(void *arg)
 static void
 wait_until_done(struct hn_pool *pool)
 {
-	if (spin(pool, is_done))
+	struct worker *self = &pool->workers[0];
+
+	if (spin(self, is_done))
 		return;
 	(void)pthread_mutex_lock(&pool->mutex);
 	atomic_store(&pool->is_waiting, true);
-	while (!is_done(pool))
+	while (!is_done(self))
 		(void)pthread_cond_wait(&pool->done, &pool->mutex);
 	atomic_store(&pool->is_waiting, false);
 	(void)pthread_mutex_unlock(&pool->mutex);
@@ -178,12 +211,14 @@ wait_until_done(struct hn_pool *pool)
 static void
 run_job(struct hn_pool *pool, int64_t first, int64_t n)
 {
-	uint64_t job = (atomic_load(&pool->open) >> 32) + 1;
+	const uint64_t job = ++pool->job;
 
 	pool->first = first;
 	pool->n = n;
 	atomic_store(&pool->n_done, 0);
-	atomic_store(&pool->open, job << 32 | (uint64_t)n);
+	for (int32_t t = pool->n_threads - 1; t >= 0; t--)
+		atomic_store(&pool->workers[t].open,
+			job << 32 | (uint64_t)(first_of(pool, t + 1) - first_of(pool, t)));
 	if (atomic_load(&pool->n_asleep)) {
 		(void)pthread_mutex_lock(&pool->mutex);
 		(void)pthread_cond_broadcast(&pool->work);
@@ -344,9 +379,8 @@ start_workers(struct hn_pool *pool)
 	init_attributes(&attributes);
 	mask_signals(&old);
 	while (!error && pool->n_started < pool->n_threads - 1) {
-		struct worker *worker = &pool->workers[pool->n_started];
+		struct worker *worker = &pool->workers[pool->n_started + 1];
 
-		worker->pool = pool;
 		worker->index = pool->n_started + 1;
 		error = pthread_create(&worker->thread, &attributes, worker_main, worker);
 		if (!error)
@@ -362,6 +396,7 @@ hn_pool_create(struct hn_pool **out, int32_t n_threads, struct hone_error *err)
 {
 	struct hn_pool *pool;
 	char text[128];
+	size_t bytes;
 	int error;
 
 	*out = NULL;
@@ -371,7 +406,13 @@ hn_pool_create(struct hn_pool **out, int32_t n_threads, struct hone_error *err)
 			n_threads, THREADS_MAX);
 	if (!n_threads)
 		n_threads = count_processors();
-	pool = hn_alloc(sizeof *pool + (size_t)(n_threads - 1) * sizeof pool->workers[0]);
+	bytes = sizeof *pool + (size_t)n_threads * sizeof pool->workers[0];
+	pool = aligned_alloc(LINE, bytes);
+	if (!pool)
+		return hone_fail(err, HONE_ENOMEM, "out of memory for %" PRId32 " threads", n_threads);
+	memset(pool, 0, bytes);
+	for (int32_t t = 0; t < n_threads; t++)
+		pool->workers[t].pool = pool;
 	pool->n_threads = n_threads;
 	(void)pthread_mutex_init(&pool->mutex, NULL);
 	(void)pthread_cond_init(&pool->work, NULL);
@@ -398,7 +439,7 @@ hn_pool_destroy(struct hn_pool *pool)
 	(void)pthread_cond_broadcast(&pool->work);
 	(void)pthread_mutex_unlock(&pool->mutex);
 	for (int32_t i = 0; i < pool->n_started; i++)
-		(void)pthread_join(pool->workers[i].thread, NULL);
+		(void)pthread_join(pool->workers[i + 1].thread, NULL);
 	(void)pthread_cond_destroy(&pool->work);
 	(void)pthread_cond_destroy(&pool->done);
 	(void)pthread_mutex_destroy(&pool->mutex);

@@ -1,9 +1,10 @@
 /*
  * base/pool.h - the one thread pool of the process.
  *
- * Work is split by the caller into n pieces whose number depends on sizes only, never on the
- * number of threads; any thread may run any piece.  So the same bits come out for every
- * number of threads.  One job at a time; the calling thread works too.
+ * Work is split by the caller into n pieces; any thread may run any piece, and no sum may depend
+ * on how many there are of either.  So the same bits come out for every number of threads.  Each
+ * thread begins with a run of neighbouring pieces, the same share of every job: jobs over the
+ * same rows should number them alike.  One job at a time; the calling thread works too.
  */
 #ifndef HN_BASE_POOL_H
 #define HN_BASE_POOL_H
