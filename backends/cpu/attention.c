@@ -244,7 +244,7 @@ cpu_attention(const struct cpu_call *call, struct hone_error *err)
 {
 	struct forward f = {.o = cpu_out(call, 0), .lse = cpu_out(call, 1)};
 	struct space x;
-	int64_t n = 0;
+	int64_t n = 0, last;
 	enum hone_status st;
 
 	attention_open(&f.a, call, 0, 3, FORWARD_KEYS);
@@ -260,9 +260,11 @@ cpu_attention(const struct cpu_call *call, struct hone_error *err)
 
 		if (attention_is_few(&f.a, &segment))
 			continue;
-		/* Late queries of a causal segment see most: they start first. */
-		for (int64_t b = cpu_ceil(segment.T, f.rows); b-- > 0;)
-			f.work[n++] = (struct work){.s = (int32_t)s, .block = (int32_t)b};
+		/* Late queries of a causal segment see most: late and early in turns. */
+		last = cpu_ceil(segment.T, f.rows) - 1;
+		for (int64_t b = 0; b <= last; b++)
+			f.work[n++] = (struct work){
+				.s = (int32_t)s, .block = (int32_t)(b % 2 ? b / 2 : last - b / 2)};
 	}
 	clear_between(&f);
 	if (n)

@@ -27,7 +27,7 @@
 #define HALVES_UNIT  32   /* keys, of which both have a multiple */
 
 struct work {
-	int32_t s, half, halves, pad;
+	int32_t s, g, half, halves;
 	struct key_run run;
 	int64_t dq; /* halves = 2: first float of this half's columns in the shared scratch */
 };
@@ -36,6 +36,7 @@ struct backward {
 	struct attention a;
 	struct cpu_mat dout, o, lse, dq, dk, dv, dprefix_k, dprefix_v;
 	struct work *work;
+	int64_t n;
 	float *shared;  /* dq of halves */
 	float *prefix;  /* [S, G, P, 2 wide] */
 	float *overlap; /* [L, G, 2 K] sums of keys that several segments read; or NULL */
@@ -317,13 +318,13 @@ back_piece(void *ctx, int64_t item, int32_t worker)
 {
 	const struct backward *f = ctx;
 	const struct attention *a = &f->a;
-	const struct work w = f->work[item / a->G];
-	struct piece p = {.f = f, .s = attention_segment(a, w.s), .w = w, .g = item % a->G};
+	const struct work w = f->work[item];
+	struct piece p = {.f = f, .s = attention_segment(a, w.s), .w = w, .g = w.g};
 	const int64_t floats = dq_floats(a, p.s.T), n = attention_blocks(a, &w.run);
 
 	p.end = p.s.T * a->group;
 	space_open(f, &p.x, a->call->d->worker[worker].memory);
-	p.dq = w.halves == 1 ? p.x.dq : f->shared + w.dq + p.g * floats;
+	p.dq = w.halves == 1 ? p.x.dq : f->shared + w.dq + w.half * floats;
 	memset(p.dq, 0, (size_t)floats * 4);
 	memset(p.x.zeros, 0, (size_t)a->wide * 4);
 	memset(p.x.state, STRIP_NEW, (size_t)cpu_ceil(p.end, a->strip));
@@ -353,10 +354,9 @@ join_piece(void *ctx, int64_t item, int32_t worker)
 {
 	const struct backward *f = ctx;
 	const struct attention *a = &f->a;
-	const struct work w = f->work[item / a->G];
+	const struct work w = f->work[item];
 	const struct segment s = attention_segment(a, w.s);
-	const int64_t g = item % a->G, n = dq_floats(a, s.T);
-	float *first = f->shared + w.dq + g * n;
+	float *first = f->shared + w.dq;
 
 	(void)worker;
 	if (w.halves == 1 || w.half == 1)
@@ -364,8 +364,8 @@ join_piece(void *ctx, int64_t item, int32_t worker)
 	for (int64_t e = 0; e < s.T * a->group; e += a->strip) {
 		float *dq = first + e * a->wide;
 
-		a->k->axpy(dq, dq + a->G * n, 1.0f, a->strip * a->wide);
-		put_strip(f, &s, dq, g, e);
+		a->k->axpy(dq, dq + dq_floats(a, s.T), 1.0f, a->strip * a->wide);
+		put_strip(f, &s, dq, w.g, e);
 	}
 }
 
@@ -464,34 +464,38 @@ middle(const struct attention *a, const struct segment *s)
 	const int64_t before = s->U > s->T ? s->U - s->T : 0; /* keys that all queries see */
 	const int64_t cut = share < 0.5 && before == 0 ? (int64_t)(share * (double)s->U) : s->U / 2;
 
-	return cpu_round_up(cut, HALVES_UNIT);
+	return (cut + HALVES_UNIT / 2) / HALVES_UNIT * HALVES_UNIT;
 }
 
-/* The list of pieces, and floats of shared scratch for the dq of halves. */
+/* The list of pieces, and floats of shared scratch for the dq of halves.  The pieces of a segment
+ * stand together, and the halves of a key head: so threads that share them have as much each. */
 static int64_t
-list_work(struct backward *f, int64_t *n)
+list_work(struct backward *f)
 {
 	const int64_t least = f->a.S * f->a.G < HALVES_FEW ? HALVES_LEAST : HALVES_FROM;
 	int64_t floats = 0;
 
-	*n = 0;
+	f->n = 0;
 	for (int64_t s = 0; s < f->a.S; s++) {
 		const struct segment segment = attention_segment(&f->a, s);
 		const int32_t halves = segment.U >= least ? 2 : 1;
 		const int64_t cut = halves == 2 ? middle(&f->a, &segment) : segment.U;
 
-		for (int32_t half = 0; half < halves; half++) {
+		for (int32_t i = 0; i < f->a.G * halves; i++) {
+			const int32_t half = i % halves;
+
 			if (f->work)
-				f->work[*n] = (struct work){.s = (int32_t)s,
+				f->work[f->n] = (struct work){.s = (int32_t)s,
+					.g = i / halves,
 					.half = half,
 					.halves = halves,
 					.run = {.from = half ? cut : 0,
 						.to = half ? segment.U : cut,
 						.with_prefix = !half},
 					.dq = floats};
-			if (halves == 2)
-				floats += f->a.G * dq_floats(&f->a, segment.T);
-			(*n)++;
+			if (half)
+				floats += 2 * dq_floats(&f->a, segment.T);
+			f->n++;
 		}
 		if (segment.T > f->T_max)
 			f->T_max = segment.T;
@@ -499,24 +503,29 @@ list_work(struct backward *f, int64_t *n)
 	return floats;
 }
 
-/* Runs the pieces: all at once, or, where key rows are shared, one segment after the other. */
+/* Key head g of all segments, one after the other: they add to the same rows. */
 static void
-run(struct backward *f, int64_t n)
+overlap_piece(void *ctx, int64_t g, int32_t worker)
+{
+	const struct backward *f = ctx;
+
+	for (int64_t item = 0; item < f->n; item++)
+		if (f->work[item].g == g)
+			back_piece(ctx, item, worker);
+}
+
+static void
+run(struct backward *f)
 {
 	struct cpu_device *d = f->a.call->d;
-	struct work *const all = f->work;
 
-	if (!f->overlap) {
-		cpu_run(d, n * f->a.G, back_piece, f);
-	} else {
-		for (int64_t i = 0; i < n; i++) {
-			f->work = all + i;
-			cpu_run(d, f->a.G, back_piece, f);
-		}
-		f->work = all;
+	if (f->overlap) {
+		cpu_run(d, f->a.G, overlap_piece, f);
 		put_overlap(f);
+	} else {
+		cpu_run(d, f->n, back_piece, f);
 	}
-	cpu_run(d, n * f->a.G, join_piece, f);
+	cpu_run(d, f->n, join_piece, f);
 }
 
 enum hone_status
@@ -528,7 +537,7 @@ cpu_attention_back(const struct cpu_call *call, struct hone_error *err)
 		.dq = cpu_out(call, 0),
 		.dk = cpu_out(call, 1),
 		.dv = cpu_out(call, 2)};
-	int64_t n, dq, prefix, overlap;
+	int64_t dq, prefix, overlap;
 	struct space x;
 	enum hone_status st;
 
@@ -537,23 +546,24 @@ cpu_attention_back(const struct cpu_call *call, struct hone_error *err)
 		f.dprefix_k = cpu_out(call, 3);
 		f.dprefix_v = cpu_out(call, 4);
 	}
-	dq = list_work(&f, &n);
+	dq = list_work(&f);
 	prefix = f.a.S * f.a.G * f.a.P * 2 * f.a.wide;
 	overlap = ranges_overlap(&f.a) ? 2 * f.a.key.rows * f.dk.cols : 0;
 	space_open(&f, &x, NULL);
 	st = cpu_reserve(call->d,
-		(uint64_t)(dq + prefix + overlap) * 4 + (uint64_t)n * sizeof *f.work, x.bytes, err);
+		(uint64_t)(dq + prefix + overlap) * 4 + (uint64_t)f.n * sizeof *f.work, x.bytes,
+		err);
 	if (st)
 		return st;
 	f.work = (struct work *)(void *)call->d->shared.memory;
-	f.shared = (float *)(void *)(f.work + n);
+	f.shared = (float *)(void *)(f.work + f.n);
 	f.prefix = f.shared + dq;
 	f.overlap = overlap ? f.prefix + prefix : NULL;
-	(void)list_work(&f, &n);
+	(void)list_work(&f);
 
 	memset(f.prefix, 0, (size_t)(prefix + overlap) * 4);
 	clear_rest(&f);
-	run(&f, n);
+	run(&f);
 	if (call->c->n_out > 4)
 		sum_prefix(&f);
 	return HONE_OK;

@@ -18,7 +18,7 @@
 
 /* Elements below which an elementwise operation is not worth waking threads for; also the
  * elements of one piece of it. */
-#define HN_CPU_PIECE 16384
+#define HN_CPU_PIECE 8192
 /* Elements of a row that pass through L1 at a time. */
 #define HN_CPU_BLOCK 1024
 
@@ -134,6 +134,12 @@ static inline int64_t
 cpu_min(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
+}
+
+static inline int64_t
+cpu_max(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
 }
 
 static inline int64_t

@@ -15,6 +15,15 @@
 
 #define HN_THIN 8 /* rank up to which products take their thin forms */
 
+/* Memory that is wanted soon: `rows` runs of bytes, `stride` apart.  A tile asks for some lines of
+ * it between its steps, for L2: the processor's own prefetching ends with each row, and asked for
+ * at once they would wait for each other. */
+struct hn_ahead {
+	const uint8_t *row; /* being asked for, from byte `at` */
+	int64_t at, row_bytes, stride, rows;
+	int64_t lines; /* that a tile asks for at most */
+};
+
 /* c [m, w] (+)= a b [+ u v]; see leaf_product.h for the two orders of a.  lda, ldu in 32-bit
  * words. */
 struct hn_tile {
@@ -31,6 +40,7 @@ struct hn_tile {
 	uint16_t *y;          /* not NULL: the result goes here as bf16, not to c */
 	const uint16_t *plus; /* NULL, or bf16 laid out as y that is added to it */
 	int64_t ldy;
+	struct hn_ahead *ahead; /* NULL, or what to ask for meanwhile */
 };
 
 /* n columns (or rows) of k elements from a dense matrix into the layout of a panel w wide;

@@ -26,6 +26,7 @@
 
 enum { TILE_ROW_ORDER = 0, TILE_K_ORDER = 1 };
 enum { TILE_CHAIN = 128 };
+enum { AHEAD_STEPS = 4 }; /* between two lines asked for */
 
 LANE vf
 madd_f32(vf acc, const float *a, vf b)
@@ -60,42 +61,70 @@ tile_to_bf16(const int m, const int nv, const struct hn_tile *t, vf acc[HN_TILE_
 		}
 }
 
+/* Asks for the next line, if one is left. */
+LANE int64_t
+ahead_next(struct hn_ahead *a, int64_t lines)
+{
+	if (lines <= 0 || a->rows <= 0)
+		return 0;
+	__builtin_prefetch(a->row + a->at, 0, 2);
+	a->at += 64;
+	if (a->at >= a->row_bytes) {
+		a->at = 0;
+		a->row += a->stride;
+		a->rows--;
+	}
+	return lines - 1;
+}
+
+/* acc += a b over one word along k. */
+LANE void
+tile_step(const int m, const int nv, const int order, const int bf16, vf acc[HN_TILE_ROWS][2],
+	const float *a, const float *const base[HN_TILE_ROWS / 3], const int64_t stride,
+	const float *b)
+{
+	vf col[2];
+
+#pragma GCC unroll 2
+	for (int j = 0; j < nv; j++)
+		col[j] = v_load(b + j * HN_LANES);
+#pragma GCC unroll 12
+	for (int r = 0; r < m; r++) {
+		const float *p = order == TILE_K_ORDER ? a + r : base[r / 3] + (r % 3) * stride;
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++) {
+#ifdef HN_BF16
+			if (bf16) {
+				acc[r][j] = madd_bf16(acc[r][j], p, col[j]);
+				continue;
+			}
+#endif
+			acc[r][j] = madd_f32(acc[r][j], p, col[j]);
+		}
+	}
+	(void)bf16;
+}
+
 /* acc += a b over `steps` words along k; m, nv, order and bf16 are constants at every call, so
  * that the loops unroll.  Row pointers come in threes off one base so that they fit the general
  * registers; the empty asm keeps the compiler from undoing that. */
 LANE void
 tile_sum(const int m, const int nv, const int order, const int bf16, vf acc[HN_TILE_ROWS][2],
-	const float *a, const int64_t lda, const float *b, const int64_t steps)
+	const float *a, const int64_t lda, const float *b, const int64_t steps,
+	struct hn_ahead *ahead)
 {
 	const float *base[HN_TILE_ROWS / 3];
-	int64_t stride = lda;
+	int64_t stride = lda, lines = ahead ? ahead->lines : 0;
 
 #pragma GCC unroll 4
 	for (int i = 0; i < HN_TILE_ROWS / 3; i++)
 		base[i] = a + 3 * i * lda;
 	for (int64_t k = 0; k < steps; k++) {
-		vf col[2];
-
 		if (order == TILE_ROW_ORDER)
 			__asm__("" : "+r"(stride));
-#pragma GCC unroll 2
-		for (int j = 0; j < nv; j++)
-			col[j] = v_load(b + j * HN_LANES);
-#pragma GCC unroll 12
-		for (int r = 0; r < m; r++) {
-			const float *p =
-				order == TILE_K_ORDER ? a + r : base[r / 3] + (r % 3) * stride;
-#pragma GCC unroll 2
-			for (int j = 0; j < nv; j++) {
-#ifdef HN_BF16
-				if (bf16) {
-					acc[r][j] = madd_bf16(acc[r][j], p, col[j]);
-					continue;
-				}
-#endif
-				acc[r][j] = madd_f32(acc[r][j], p, col[j]);
-			}
-		}
+		if (lines && k % AHEAD_STEPS == 0)
+			lines = ahead_next(ahead, lines);
+		tile_step(m, nv, order, bf16, acc, a, base, stride, b);
 		b += nv * HN_LANES;
 		if (order == TILE_K_ORDER) {
 			a += lda;
@@ -105,7 +134,6 @@ tile_sum(const int m, const int nv, const int order, const int bf16, vf acc[HN_T
 				base[i]++;
 		}
 	}
-	(void)bf16;
 }
 
 /* One tile. */
@@ -121,10 +149,10 @@ tile_body(const int m, const int nv, const int order, const int bf16, const stru
 #pragma GCC unroll 2
 		for (int j = 0; j < nv; j++)
 			acc[r][j] = v_set(0.0f);
-	tile_sum(m, nv, order, bf16, acc, t->a, t->lda, t->b, t->steps);
+	tile_sum(m, nv, order, bf16, acc, t->a, t->lda, t->b, t->steps, t->ahead);
 	if (order == TILE_ROW_ORDER && t->more)
 		tile_sum(m, nv, order, bf16, acc, t->u, t->ldu,
-			(const float *)t->b + t->steps * nv * HN_LANES, t->more);
+			(const float *)t->b + t->steps * nv * HN_LANES, t->more, NULL);
 #pragma GCC unroll 12
 	for (int r = 0; r < m; r++)
 #pragma GCC unroll 2

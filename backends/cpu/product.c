@@ -29,7 +29,8 @@
 
 #define B_BYTES  (384 * 1024) /* packed columns of a piece: L2, beside a */
 #define ROWS_MAX 516          /* rows of a piece, a multiple of every tile */
-#define PIECES   16           /* wanted at most, so that threads finish together ... */
+#define WIDEST   192          /* columns of a piece */
+#define PIECES   16           /* TN: wanted at most, so that threads finish together ... */
 #define EACH     8            /* ... for each of several */
 #define TN_ROWS  2064         /* TN: the same where there are enough pieces */
 #define A_ROWS   96           /* TN: rows of y whose a one piece packs: whole tiles */
@@ -61,7 +62,8 @@ struct plan {
 	int32_t bf16, direct, u_direct;
 	int64_t more;               /* steps of u v, in the last block of k */
 	int64_t rows, cols, depth;  /* of a block; depth is even */
-	int64_t n_rows, n_cols;     /* blocks */
+	int64_t n_rows, n_cols;     /* blocks; NT, NN: n_cols of each thread's run of columns */
+	int64_t run;                /* NT, NN: columns of a run */
 	int64_t panel;              /* columns of a full panel */
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
 	int32_t deep, pad;          /* NT, NN: one block of k after the other, for all pieces */
@@ -72,8 +74,8 @@ struct plan {
 	const struct plan *next; /* the product after this one, NULL = unknown */
 };
 
-/* Pieces worth having: one thread is best served by few and wide ones.  Their number changes no
- * sum, for k is cut without it. */
+/* TN: pieces worth having.  One thread is best served by few and wide ones.  Their number changes
+ * no sum, for k is cut without it. */
 static int64_t
 pieces_wanted(const struct cpu_device *d)
 {
@@ -87,6 +89,86 @@ steps_of(const struct plan *plan, int64_t depth)
 	return plan->bf16 ? (depth + 1) / 2 : depth;
 }
 
+/* TN: blocks of columns of one width, narrower when there would be too few pieces, but not so
+ * narrow that a is streamed from memory for each. */
+static void
+cut_evenly(struct plan *plan, int64_t pieces)
+{
+	const int64_t n = plan->p->n, bytes = plan->rows * plan->depth * (plan->bf16 ? 2 : 4);
+	const int64_t least = bytes > 512 * 1024 ? 96 : plan->panel;
+
+	while (plan->cols > least && cpu_ceil(n, plan->cols) * plan->n_rows < pieces)
+		plan->cols -= plan->panel;
+	plan->n_cols = cpu_ceil(n, plan->cols);
+	plan->cols = cpu_round_up(cpu_ceil(n, plan->n_cols), plan->panel);
+	plan->n_cols = cpu_ceil(n, plan->cols);
+}
+
+/* The columns of a run that a piece takes when `left` are left: the last pieces are narrow, so
+ * that threads finish together. */
+static int64_t
+piece_width(const struct plan *plan, int64_t left)
+{
+	const int64_t half = left / 2 / plan->panel * plan->panel;
+
+	if (plan->d->n_workers == 1)
+		return cpu_min(plan->cols, left);
+	return half >= plan->cols    ? plan->cols
+		: half > plan->panel ? half
+				     : cpu_min(plan->panel, left);
+}
+
+/* Of piece i of a run: its first column, and in *width how many it takes; 0 behind the last. */
+static int64_t
+piece_column(const struct plan *plan, int64_t i, int64_t *width)
+{
+	const int64_t whole = cpu_min(i, cpu_max(plan->run / plan->cols - 1, 0));
+	int64_t at = whole * plan->cols;
+
+	for (i -= whole; i > 0; i--)
+		at += piece_width(plan, plan->run - at);
+	*width = piece_width(plan, plan->run - at);
+	return at;
+}
+
+/* NT, NN: a run of columns for each thread, so that what a thread has written of one product it
+ * finds in its cache for the next; base/pool.h says who begins where. */
+static void
+cut_runs(struct plan *plan)
+{
+	int64_t width = 1;
+
+	plan->run = cpu_round_up(cpu_ceil(plan->p->n, plan->d->n_workers), plan->panel);
+	plan->n_cols = cpu_max(plan->run / plan->cols - 1, 0);
+	while (piece_column(plan, plan->n_cols, &width), width > 0)
+		plan->n_cols++;
+}
+
+/* NT, NN: the part of y that piece i forms; it may be empty. */
+struct block {
+	int64_t row0, row1, col0, col1;
+};
+
+static int64_t
+count_pieces(const struct plan *plan)
+{
+	return plan->d->n_workers * plan->n_cols * plan->n_rows;
+}
+
+static struct block
+block_of(const struct plan *plan, int64_t i)
+{
+	const int64_t each = plan->n_cols * plan->n_rows, j = i % each;
+	int64_t width;
+	const int64_t col = i / each * plan->run + piece_column(plan, j / plan->n_rows, &width);
+	const int64_t row = j % plan->n_rows * plan->rows;
+
+	return (struct block){.row0 = row,
+		.row1 = cpu_min(row + plan->rows, plan->p->m),
+		.col0 = cpu_min(col, plan->p->n),
+		.col1 = cpu_min(col + width, plan->p->n)};
+}
+
 static void
 plan_make(struct plan *plan)
 {
@@ -97,7 +179,7 @@ plan_make(struct plan *plan)
 	const int tn = p->form == CPU_TN;
 	/* A long k is cut shorter: a tile of a then stays in L1, its block in L2. */
 	const int64_t n_depth = cpu_ceil(p->k, p->k > 2 * longest ? longest / 2 : longest);
-	int64_t steps, cols, least, rows_max;
+	int64_t steps, cols, rows_max;
 
 	plan->deep = !tn && p->k > 2 * longest;
 	plan->panel = 2 * plan->k->lanes;
@@ -117,16 +199,14 @@ plan_make(struct plan *plan)
 	plan->rows = cpu_round_up(cpu_ceil(plan->chunk, plan->n_rows), tile);
 	plan->n_rows = cpu_ceil(plan->chunk, plan->rows);
 
-	/* Columns: as many as stay in L2, fewer when there would be too few pieces, but not
-	 * so few that a is streamed from memory for each. */
+	/* Columns: as many as stay in L2. */
 	cols = B_BYTES / (plan->depth * element) / plan->panel * plan->panel;
-	cols = cols > 192 ? 192 : cols < plan->panel ? plan->panel : cols;
-	least = plan->rows * plan->depth * element > 512 * 1024 ? 96 : plan->panel;
-	while (cols > least && cpu_ceil(p->n, cols) * plan->n_rows < pieces)
-		cols -= plan->panel;
-	plan->n_cols = cpu_ceil(p->n, cols);
-	plan->cols = cpu_round_up(cpu_ceil(p->n, plan->n_cols), plan->panel);
-	plan->n_cols = cpu_ceil(p->n, plan->cols);
+	cols = cols > WIDEST ? WIDEST : cols < plan->panel ? plan->panel : cols;
+	plan->cols = cols;
+	if (tn)
+		cut_evenly(plan, pieces);
+	else
+		cut_runs(plan);
 
 	steps = steps_of(plan, plan->depth) + plan->more;
 	plan->a_at = (uint64_t)cpu_round_up(plan->cols * steps * 4, 64);
@@ -237,68 +317,43 @@ set_end(const struct cpu_product *p, struct hn_tile *t, int64_t row, int64_t col
 
 /* ---- Fetching ahead ---- */
 
-/* Memory that is wanted soon: `rows` runs of bytes, `stride` apart. */
-struct ahead {
-	const uint8_t *row; /* being asked for, from byte `at` */
-	int64_t at, row_bytes, stride, rows;
-	int64_t lines; /* to ask for at a time */
-};
-
-/* Asks for the next lines, for L2: the processor's own prefetching ends with each row. */
-static void
-ahead_fetch(struct ahead *a)
-{
-	int64_t lines = a->lines;
-
-	while (a->rows > 0 && lines > 0) {
-		const int64_t end = cpu_min(a->at + lines * 64, a->row_bytes);
-
-		for (; a->at < end; a->at += 64, lines--)
-			__builtin_prefetch(a->row + a->at, 0, 2);
-		if (a->at >= a->row_bytes) {
-			a->at = 0;
-			a->row += a->stride;
-			a->rows--;
-		}
-	}
-}
-
-/* The block of b that piece i packs for k0, shared out over `times` calls. */
-static struct ahead
+/* The block of b that piece i packs for k0, shared out over `times` tiles. */
+static struct hn_ahead
 ahead_of_b(const struct plan *plan, int64_t i, int64_t k0, int64_t times)
 {
 	const struct cpu_product *p = plan->p;
-	const int64_t col = i / plan->n_rows * plan->cols, element = hone_dtype_bytes(p->b.dtype);
-	const int64_t cols = cpu_min(plan->cols, p->n - col);
+	const struct block at = block_of(plan, i);
+	const int64_t cols = at.col1 - at.col0, element = hone_dtype_bytes(p->b.dtype);
 	const int64_t depth = cpu_min(plan->depth, p->k - k0);
 	const int nt = p->form == CPU_NT;
-	struct ahead a = {.row_bytes = (nt ? depth : cols) * element,
+	struct hn_ahead a = {.row_bytes = (nt ? depth : cols) * element,
 		.stride = p->ldb * element,
 		.rows = nt ? cols : depth};
 
 	if (cols <= 0 || depth <= 0)
-		return (struct ahead){0};
-	a.row = cpu_at(&p->b, nt ? col * p->ldb + k0 : k0 * p->ldb + col);
+		return (struct hn_ahead){0};
+	a.row = cpu_at(&p->b, nt ? at.col0 * p->ldb + k0 : k0 * p->ldb + at.col0);
 	a.lines = a.rows * (a.row_bytes / 64 + 1) / times + 1;
 	return a;
 }
 
-/* What comes after the block at k0 of piece i: its next block, this worker's next piece, or
- * one of the next product. */
-static struct ahead
-ahead_after(const struct plan *plan, int64_t i, int64_t k0, int64_t times)
+/* What this worker packs after the block at k0 of piece i: the next block, the next piece of its
+ * run, or the first one of the next product. */
+static struct hn_ahead
+ahead_after(const struct plan *plan, int64_t i, int64_t k0, int64_t times, int32_t worker)
 {
-	const int64_t later = i + plan->d->n_workers, n = plan->n_rows * plan->n_cols;
+	const int64_t each = plan->n_cols * plan->n_rows, last = (i + 1) % each == 0;
 
-	if (plan->deep && later < n)
-		return ahead_of_b(plan, later, k0, times);
-	if (k0 + plan->depth < plan->p->k)
-		return ahead_of_b(plan, plan->deep ? later - n : i, k0 + plan->depth, times);
-	if (later < n)
-		return ahead_of_b(plan, later, 0, times);
+	if (!plan->deep && k0 + plan->depth < plan->p->k)
+		return ahead_of_b(plan, i, k0 + plan->depth, times);
+	if (!last)
+		return ahead_of_b(plan, i + 1, plan->deep ? k0 : 0, times);
+	if (plan->deep && k0 + plan->depth < plan->p->k)
+		return ahead_of_b(plan, worker * each, k0 + plan->depth, times);
 	if (plan->next)
-		return ahead_of_b(plan->next, later - n, 0, times);
-	return (struct ahead){0};
+		return ahead_of_b(
+			plan->next, worker * plan->next->n_cols * plan->next->n_rows, 0, times);
+	return (struct hn_ahead){0};
 }
 
 /* What a tile of m rows by n columns is going to be added to; to be written where that is y. */
@@ -333,7 +388,7 @@ struct walk {
 	int64_t ldsums;
 	float *scratch; /* then: a tile */
 	int last;       /* the last block of k */
-	struct ahead ahead;
+	struct hn_ahead ahead;
 };
 
 /* One tile of rows.  t.add says whether it adds to what sums (TN: y) hold. */
@@ -354,7 +409,7 @@ walk_panels(struct walk *w, int64_t row)
 
 		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
 		t->y = NULL;
-		ahead_fetch(&w->ahead);
+		t->ahead = &w->ahead;
 		if (tn || (w->last && p->c.p))
 			fetch_addend(p, row, t->m, col, n);
 		if (in_place && n == t->w) {
@@ -419,15 +474,18 @@ piece(void *ctx, int64_t i, int32_t worker)
 {
 	const struct plan *plan = ctx;
 	const struct cpu_product *p = plan->p;
-	const int64_t row0 = i % plan->n_rows * plan->rows, row1 = cpu_min(row0 + plan->rows, p->m);
-	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
-	const int64_t tile = plan->k->tile_rows, n_panels = cpu_ceil(col1 - col0, plan->panel);
+	const struct block at = block_of(plan, i);
+	const int64_t row0 = at.row0, rows = at.row1 - at.row0, col0 = at.col0, col1 = at.col1;
+	const int64_t n_tiles = cpu_ceil(rows, plan->k->tile_rows);
+	const int64_t n_panels = cpu_ceil(col1 - col0, plan->panel);
 	uint8_t *scratch = plan->d->worker[worker].memory;
 	float *const panels = (float *)(void *)scratch,
 		     *const copy = (float *)(void *)(scratch + plan->a_at);
 	float *const c = (float *)(void *)(scratch + plan->c_at);
 	const int64_t end = plan->deep ? plan->k0 + 1 : p->k;
 
+	if (col0 >= col1)
+		return;
 	for (int64_t k0 = plan->k0; k0 < end || k0 == 0; k0 += plan->depth) {
 		const int64_t depth = cpu_min(plan->depth, p->k - k0);
 		struct walk w = {.plan = plan,
@@ -441,9 +499,11 @@ piece(void *ctx, int64_t i, int32_t worker)
 
 		w.t.more = w.last ? plan->more : 0;
 		pack_b(plan, panels, col0, col1, k0, depth, w.t.more);
-		w.ahead = ahead_after(plan, i, k0, n_panels * cpu_ceil(row1 - row0, tile));
-		for (int64_t row = row0; row < row1; row += tile) {
-			w.t.m = cpu_min(tile, row1 - row);
+		w.ahead = ahead_after(plan, i, k0, n_panels * n_tiles, worker);
+		for (int64_t tile = 0; tile < n_tiles; tile++) {
+			const int64_t row = row0 + rows * tile / n_tiles;
+
+			w.t.m = row0 + rows * (tile + 1) / n_tiles - row;
 			if (plan->deep)
 				w.sums = plan->shared + row * w.ldsums + col0;
 			else if (plan->depth < p->k)
@@ -483,9 +543,9 @@ piece_tn(void *ctx, int64_t i, int32_t worker)
 	const struct plan *plan = ctx;
 	const struct cpu_product *p = plan->p;
 	const int64_t tile = plan->k->tile_rows, depth = cpu_min(plan->depth, p->k - plan->k0);
-	const int64_t row0 = plan->m0 + i % plan->n_rows * plan->rows;
+	const int64_t row0 = plan->m0 + i / plan->n_cols * plan->rows;
 	const int64_t row1 = cpu_min(row0 + plan->rows, plan->m1);
-	const int64_t col0 = i / plan->n_rows * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
+	const int64_t col0 = i % plan->n_cols * plan->cols, col1 = cpu_min(col0 + plan->cols, p->n);
 	uint8_t *scratch = plan->d->worker[worker].memory;
 	float *const panels = (float *)(void *)scratch;
 	struct walk w = {.plan = plan,
@@ -530,7 +590,7 @@ static void
 run_blocks(struct cpu_device *d, struct plan *plan)
 {
 	do {
-		cpu_run(d, plan->n_rows * plan->n_cols, piece, plan);
+		cpu_run(d, count_pieces(plan), piece, plan);
 		plan->k0 += plan->depth;
 	} while (plan->deep && plan->k0 < plan->p->k);
 }

@@ -50,7 +50,7 @@ struct worker {
 };
 
 struct hn_pool {
-	_Alignas(LINE) _Atomic int64_t n_done; /* pieces of the job that have returned */
+	_Alignas(LINE) _Atomic int64_t n_done;   /* pieces of the job that have returned */
 	_Alignas(LINE) _Atomic int32_t n_asleep; /* workers that block or are about to */
 	_Atomic bool is_waiting;                 /* the caller blocks or is about to */
 	_Atomic bool is_stopping;
@@ -409,7 +409,8 @@ hn_pool_create(struct hn_pool **out, int32_t n_threads, struct hone_error *err)
 	bytes = sizeof *pool + (size_t)n_threads * sizeof pool->workers[0];
 	pool = aligned_alloc(LINE, bytes);
 	if (!pool)
-		return hone_fail(err, HONE_ENOMEM, "out of memory for %" PRId32 " threads", n_threads);
+		return hone_fail(
+			err, HONE_ENOMEM, "out of memory for %" PRId32 " threads", n_threads);
 	memset(pool, 0, bytes);
 	for (int32_t t = 0; t < n_threads; t++)
 		pool->workers[t].pool = pool;
