@@ -16,7 +16,7 @@
 #include "attention.h"
 
 #define FORWARD_KEYS    128 /* of a block: a strip's scores are 24 KiB */
-#define FORWARD_COLUMNS 384 /* of a piece; the accumulators stay in L2 */
+#define FORWARD_COLUMNS 192 /* of a piece; the accumulators stay in L2 */
 
 struct work {
 	int32_t s, block;

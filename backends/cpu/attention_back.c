@@ -15,6 +15,7 @@
  * Flops 10 T U K a head (half when causal).  Twin: reference's attention.c.
  */
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "attention.h"
@@ -37,9 +38,10 @@ struct backward {
 	struct cpu_mat dout, o, lse, dq, dk, dv, dprefix_k, dprefix_v;
 	struct work *work;
 	int64_t n;
-	float *shared;  /* dq of halves */
-	float *prefix;  /* [S, G, P, 2 wide] */
-	float *overlap; /* [L, G, 2 K] sums of keys that several segments read; or NULL */
+	_Atomic int32_t *n_done; /* [n] halves that are done, at the first of two */
+	float *shared;           /* dq of halves */
+	float *prefix;           /* [S, G, P, 2 wide] */
+	float *overlap;          /* [L, G, 2 K] sums of keys that several segments read; or NULL */
 	int64_t T_max;
 };
 
@@ -313,6 +315,22 @@ put_block(const struct piece *p)
 	}
 }
 
+/* dq of a segment in two pieces: first + second. */
+static void
+join_halves(const struct piece *p)
+{
+	const struct backward *f = p->f;
+	const struct attention *a = &f->a;
+	float *first = f->shared + p->w.dq;
+
+	for (int64_t e = 0; e < p->end; e += a->strip) {
+		float *dq = first + e * a->wide;
+
+		a->k->axpy(dq, dq + dq_floats(a, p->s.T), 1.0f, a->strip * a->wide);
+		put_strip(f, &p->s, dq, p->g, e);
+	}
+}
+
 static void
 back_piece(void *ctx, int64_t item, int32_t worker)
 {
@@ -344,30 +362,12 @@ back_piece(void *ctx, int64_t item, int32_t worker)
 	for (int64_t e = 0; e < p.end && w.halves == 1; e += a->strip)
 		if (p.x.state[e / a->strip] != STRIP_DONE)
 			put_strip(f, &p.s, p.dq + e * a->wide, p.g, e);
+	/* Whoever comes second of two halves finds both. */
+	if (w.halves == 2 && atomic_fetch_add(&f->n_done[item - w.half], 1) == 1)
+		join_halves(&p);
 }
 
 /* ---- Sums between pieces ---- */
-
-/* dq of a segment in two pieces: first + second, by key heads. */
-static void
-join_piece(void *ctx, int64_t item, int32_t worker)
-{
-	const struct backward *f = ctx;
-	const struct attention *a = &f->a;
-	const struct work w = f->work[item];
-	const struct segment s = attention_segment(a, w.s);
-	float *first = f->shared + w.dq;
-
-	(void)worker;
-	if (w.halves == 1 || w.half == 1)
-		return;
-	for (int64_t e = 0; e < s.T * a->group; e += a->strip) {
-		float *dq = first + e * a->wide;
-
-		a->k->axpy(dq, dq + dq_floats(a, s.T), 1.0f, a->strip * a->wide);
-		put_strip(f, &s, dq, w.g, e);
-	}
-}
 
 /* The prefix's gradients: over segments in ascending order. */
 static void
@@ -525,7 +525,6 @@ run(struct backward *f)
 	} else {
 		cpu_run(d, f->n, back_piece, f);
 	}
-	cpu_run(d, f->n, join_piece, f);
 }
 
 enum hone_status
@@ -556,11 +555,14 @@ cpu_attention_back(const struct cpu_call *call, struct hone_error *err)
 	if (st)
 		return st;
 	f.work = (struct work *)(void *)call->d->shared.memory;
-	f.shared = (float *)(void *)(f.work + f.n);
+	f.n_done = (_Atomic int32_t *)(void *)(f.work + f.n);
+	f.shared = (float *)(void *)(f.n_done + f.n);
 	f.prefix = f.shared + dq;
 	f.overlap = overlap ? f.prefix + prefix : NULL;
 	(void)list_work(&f);
 
+	for (int64_t i = 0; i < f.n; i++)
+		atomic_init(&f.n_done[i], 0);
 	memset(f.prefix, 0, (size_t)(prefix + overlap) * 4);
 	clear_rest(&f);
 	run(&f);

@@ -16,7 +16,7 @@
 
 #include <string.h>
 
-#define ROWS 96 /* rows of the long side in a piece of dot products */
+#define ROWS 33 /* rows of the long side in a piece of dot products, which go by threes */
 
 struct thin {
 	const struct cpu_product *p;
