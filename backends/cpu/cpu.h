@@ -2,8 +2,8 @@
  * cpu.h - what the files of this backend share: the device, its scratch memory, operands.
  *
  * An operation is one function here: it checks nothing that `supports` has checked, splits
- * its work into pieces by sizes alone, and runs them on the host's pool.  So any number of
- * threads gives the same bits.  Memory an operation needs beside its operands comes from the
+ * its work into pieces, and runs them on the host's pool; each sum is cut by sizes alone.  So
+ * any number of threads gives the same bits.  Memory an operation needs beside its operands comes from the
  * device's scratch, which only grows: after the first step nothing is allocated.
  */
 #ifndef HN_CPU_H

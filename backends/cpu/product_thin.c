@@ -174,20 +174,34 @@ run_dots(struct cpu_device *d, struct thin *t, struct hone_error *err)
 
 /* ---- TN ---- */
 
-/* Rows [first, first + count) of the result, or its columns when the thin side is b. */
+/* Rows [first, first + count) of the result, or its columns when the thin side is b; the tile is
+ * turned into `turned` then. */
 static void
-finish_strip(const struct thin *t, const float *tile, int64_t at, int64_t n)
+finish_strip(const struct thin *t, const float *tile, float *turned, int64_t at, int64_t n)
 {
 	const struct cpu_product *p = t->p;
+	const int64_t y = t->turned ? at * p->ldy + t->first : t->first * p->ldy + at;
+	struct hn_finish f = {.m = t->count,
+		.n = n,
+		.tile = tile,
+		.ldt = t->strip,
+		.y = cpu_at(&p->y, y),
+		.ldy = p->ldy,
+		.ldc = p->ldy,
+		.y_dtype = p->y.dtype,
+		.c_dtype = p->y.dtype};
 
-	for (int64_t r = 0; r < t->count; r++) {
-		float *y = (float *)(void *)cpu_at(&p->y,
-			t->turned ? at * p->ldy + t->first + r : (t->first + r) * p->ldy + at);
-		const int64_t step = t->turned ? p->ldy : 1;
-
-		for (int64_t i = 0; i < n; i++)
-			y[i * step] = tile[r * t->strip + i] + (p->accumulate ? y[i * step] : 0.0f);
+	if (t->turned) {
+		for (int64_t r = 0; r < t->count; r++)
+			for (int64_t i = 0; i < n; i++)
+				turned[i * HN_THIN + r] = tile[r * t->strip + i];
+		f.m = n;
+		f.n = t->count;
+		f.tile = turned;
+		f.ldt = HN_THIN;
 	}
+	f.c = p->accumulate ? f.y : NULL;
+	t->k->finish(&f);
 }
 
 static void
@@ -207,7 +221,7 @@ piece_strip(void *ctx, int64_t i, int32_t worker)
 		.ldc = t->strip};
 
 	t->k->thin(&thin);
-	finish_strip(t, tile, at, n);
+	finish_strip(t, tile, tile + HN_THIN * t->strip, at, n);
 }
 
 static enum hone_status
@@ -226,7 +240,7 @@ run_strips(struct cpu_device *d, struct thin *t, struct hone_error *err)
 	t->steps = t->bf16 ? (p->k + 1) / 2 : p->k;
 	t->strip = panel * (1 + t->length / (64 * panel));
 	st = cpu_reserve(
-		d, (uint64_t)(t->steps * HN_THIN * 4), (uint64_t)(HN_THIN * t->strip * 4), err);
+		d, (uint64_t)(t->steps * HN_THIN * 4), (uint64_t)(2 * HN_THIN * t->strip * 4), err);
 	if (st)
 		return st;
 	t->narrow = (float *)(void *)d->shared.memory;

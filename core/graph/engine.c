@@ -470,7 +470,7 @@ copy_bytes(const struct hn_engine *engine, uint64_t from, uint64_t to, uint64_t 
 	struct hone_error *err)
 {
 	const struct hn_device *device = engine->devices;
-	const hone_buffer buffer = engine->buffers[HN_MEMORY_STATES];
+	hone_buffer buffer = engine->buffers[HN_MEMORY_STATES];
 	enum hone_status st = HONE_OK;
 	uint8_t block[16384];
 

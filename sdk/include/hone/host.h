@@ -39,8 +39,10 @@ struct hone_pool_vt {
 	int32_t (*threads)(const struct hone_host *host);
 
 	/* Calls fn(ctx, i, worker) for each i in [0, n) on any threads and returns when all
-	 * are done; worker is in [0, threads).  Split by sizes, never by the number of
-	 * threads.  Not re-entrant.  [main] */
+	 * are done; worker is in [0, threads).  Worker w of T begins with the pieces from
+	 * w n / T on and then helps the others: number pieces so that neighbours share memory.
+	 * Sums may depend on sizes only, never on the number of threads.  Not re-entrant.
+	 * [main] */
 	void (*run)(const struct hone_host *host, int64_t n,
 		void (*fn)(void *ctx, int64_t i, int32_t worker), void *ctx);
 };
