@@ -280,10 +280,22 @@ run_call(const struct cpu_call *call, struct hone_error *err)
 	return st;
 }
 
-static enum hone_status
-run_packed(const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
+/* How a command is run together with those beside it; NULL = alone. */
+typedef enum hone_status (*run_fn)(
+	const struct cpu_call *call, uint32_t *taken, struct hone_error *err);
+
+static run_fn
+find_beside(const struct cpu_call *call)
 {
-	const enum hone_status st = cpu_product_packed(call, taken, err);
+	if (!call->waiting && cpu_is_packed(call->c, call->run))
+		return cpu_product_packed;
+	return cpu_is_stack(call->c, call->run) ? cpu_product_stack : NULL;
+}
+
+static enum hone_status
+run_beside(run_fn fn, const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
+{
+	const enum hone_status st = fn(call, taken, err);
 
 	if (st && call->c->name)
 		hone_error_while(err, "computing %s", call->c->name);
@@ -307,15 +319,18 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 			.k = d->k,
 			.c = (const void *)at,
 			.run = run,
+			.waiting = waiting,
 			.later = at + stride,
 			.n_later = n - i - 1,
 			.stride = stride};
+		run_fn beside;
 
 		n_done = 1;
 		if (taken & 1)
 			continue;
-		if (!waiting && cpu_is_packed(call.c, run)) {
-			st = run_packed(&call, &taken, err);
+		beside = find_beside(&call);
+		if (beside) {
+			st = run_beside(beside, &call, &taken, err);
 			continue;
 		}
 		n_done = cpu_gate_run(d, at, n - i, stride, run);

@@ -45,8 +45,9 @@ struct cpu_call {
 	const struct hn_cpu_kernels *k;
 	const struct hone_command *c;
 	const struct hone_run *run;
-	const struct hone_command *joined; /* a product before it that it takes along, or NULL */
-	const uint8_t *later;              /* commands after it, `stride` apart */
+	const struct hone_command *joined;  /* a product before it that it takes along, or NULL */
+	const struct hone_command *waiting; /* one before it that waits for a later one, or NULL */
+	const uint8_t *later;               /* commands after it, `stride` apart */
 	uint32_t n_later, stride;
 };
 

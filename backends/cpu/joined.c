@@ -1,5 +1,6 @@
 /*
- * joined.c - two commands that run as one: a product, and a narrow one added to it in place.
+ * joined.c - commands that run as one: a product, and a narrow one added to it in place; and those
+ * that read the same rows.
  *
  *     y  = a b [+ c]            y' = u v [+ c]
  *     y' = u v + y        or    y  = a b + y'          u v of a few elements of k
@@ -16,7 +17,7 @@
 
 #include "product.h"
 
-#define LOOK_AHEAD 12 /* commands between the two at most */
+#define LOOK_AHEAD 12 /* commands to look through; less than the bits of `taken` */
 
 struct range {
 	const uint8_t *begin, *end;
@@ -71,6 +72,27 @@ cpu_may_pass(const struct hone_command *later, const struct hone_command *earlie
 		if (touches(earlier, range_of(&later->out[i], run), run))
 			return 0;
 	return !overwrites(earlier, later, run);
+}
+
+void
+cpu_take_party(const struct cpu_call *call, const struct cpu_party *party, uint32_t *taken)
+{
+	for (uint32_t i = 0; i < call->n_later && i < LOOK_AHEAD; i++) {
+		const struct hone_command *c =
+			(const void *)(call->later + (size_t)i * call->stride);
+		const uint32_t bit = UINT32_C(2) << i;
+		int may = !(*taken & bit) && party->fits(party->job, c) &&
+			cpu_may_pass(c, call->c, call->run) &&
+			(!call->waiting || cpu_may_pass(c, call->waiting, call->run));
+
+		for (uint32_t j = 0; j < i && may; j++)
+			may = cpu_may_pass(c,
+				(const void *)(call->later + (size_t)j * call->stride), call->run);
+		if (!may)
+			continue;
+		party->add(party->job, c);
+		*taken |= bit;
+	}
 }
 
 static int64_t

@@ -25,8 +25,7 @@
 #define PIECE_ROWS 256
 #define DECODED    8192 /* elements decoded at a time */
 
-#define TOGETHER   4  /* products of a job at most */
-#define LOOK_AHEAD 12 /* commands to look through for them; less than the bits of `taken` */
+#define TOGETHER 4 /* products of a job at most */
 
 struct packed {
 	struct cpu_product p;
@@ -42,6 +41,7 @@ struct job {
 	struct hn_packed kernel; /* all but w, n, out */
 	struct packed product[TOGETHER];
 	int32_t n, pad;
+	uint64_t bytes; /* scratch of a worker */
 };
 
 static const struct {
@@ -170,8 +170,9 @@ piece(void *ctx, int64_t i, int32_t worker)
 
 /* Adds a product; scratch of a worker grows by what it needs. */
 static void
-add(struct job *job, const struct hone_command *c, uint64_t *bytes)
+add(void *ctx, const struct hone_command *c)
 {
+	struct job *job = ctx;
 	struct packed *t = &job->product[job->n];
 	const int64_t before = job->n ? t[-1].end : 0;
 	uint64_t need;
@@ -187,20 +188,21 @@ add(struct job *job, const struct hone_command *c, uint64_t *bytes)
 	t->w_at = (uint64_t)(t->p.m * t->rows * 4);
 	t->buf_at = t->w_at + (uint64_t)cpu_round_up(t->decoded * t->p.k * 4, 64);
 	need = t->buf_at + (uint64_t)cpu_stored_buffer(t->b) * 4;
-	*bytes = need > *bytes ? need : *bytes;
+	job->bytes = need > job->bytes ? need : job->bytes;
 	t->end = before + cpu_ceil(t->p.n, t->rows);
 	job->n++;
 }
 
 /* The same rows, read in the same order, from a weight of the same kind? */
 static int
-is_beside(const struct job *job, const struct hone_command *c)
+fits(const void *ctx, const struct hone_command *c)
 {
+	const struct job *job = ctx;
 	const struct packed *first = &job->product[0];
 	struct cpu_product p;
 	int64_t bytes;
 
-	if (!cpu_is_packed(c, job->call->run))
+	if (job->n == TOGETHER || !cpu_is_packed(c, job->call->run))
 		return 0;
 	p = cpu_product_of(c, job->call->run);
 	return p.a.p == first->p.a.p && p.a.dtype == first->p.a.dtype && p.m == first->p.m &&
@@ -208,46 +210,22 @@ is_beside(const struct job *job, const struct hone_command *c)
 		packing_of(&c->in[1], &bytes) == packing_of(first->b, &bytes);
 }
 
-/* Takes later commands along that may run before all that is between; *taken says, and says
- * already, which have run. */
-static void
-add_others(struct job *job, uint32_t *taken, uint64_t *bytes)
-{
-	const struct cpu_call *call = job->call;
-
-	for (uint32_t i = 0; i < call->n_later && i < LOOK_AHEAD && job->n < TOGETHER; i++) {
-		const struct hone_command *c =
-			(const void *)(call->later + (size_t)i * call->stride);
-		const uint32_t bit = UINT32_C(2) << i;
-		int may =
-			!(*taken & bit) && is_beside(job, c) && cpu_may_pass(c, call->c, call->run);
-
-		for (uint32_t j = 0; j < i && may; j++)
-			may = cpu_may_pass(c,
-				(const void *)(call->later + (size_t)j * call->stride), call->run);
-		if (!may)
-			continue;
-		add(job, c, bytes);
-		*taken |= bit;
-	}
-}
-
 enum hone_status
 cpu_product_packed(const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
 {
 	struct job job = {.call = call};
-	uint64_t bytes = 0;
+	const struct cpu_party party = {.fits = fits, .add = add, .job = &job};
 	int64_t m, k, ldx, ld_sums, unused;
 	float *shared;
 	enum hone_status st;
 
-	add(&job, call->c, &bytes);
-	add_others(&job, taken, &bytes);
+	add(&job, call->c);
+	cpu_take_party(call, &party, taken);
 	m = job.product[0].p.m;
 	k = job.product[0].p.k;
 	ldx = HN_PACKED_X(k);
 	ld_sums = HN_PACKED_SUMS(k);
-	st = cpu_reserve(call->d, (uint64_t)(m * (ldx + ld_sums) + k) * 4, bytes, err);
+	st = cpu_reserve(call->d, (uint64_t)(m * (ldx + ld_sums) + k) * 4, job.bytes, err);
 	if (st)
 		return st;
 	shared = (float *)(void *)call->d->shared.memory;

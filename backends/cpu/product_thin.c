@@ -7,6 +7,9 @@
  *     TN, m or n <= 32         the narrow operand packed in K order, the wide one read in
  *                              place and paired in registers, 8 rows of the result a pass
  *
+ * Commands that multiply the same rows by some rows each (the adapters of q, k and v) and may run
+ * beside each other are one job: the rows are read once, and threads meet once.
+ *
  * The thin operand is brought into scratch once, in the compute type and padded with zeros
  * to HN_THIN; nothing else is packed, so each pass costs one read of the wide operand.
  * Flops 2 m n k on (m + n) k elements read: with 8 rows memory-bound from L3 on.  Twin:
@@ -16,7 +19,11 @@
 
 #include <string.h>
 
+#include "joined.h"
+
 #define ROWS 33 /* rows of the long side in a piece of dot products, which go by threes */
+
+#define TOGETHER 4 /* products of a job of dot products at most */
 
 struct thin {
 	const struct cpu_product *p;
@@ -66,11 +73,41 @@ finish_turned(const struct thin *t, float *tile, int64_t at, int64_t n)
 	}
 }
 
+/* Dot products of the same rows with some thin operands. */
+struct dots {
+	const struct cpu_call *call;
+	struct cpu_product p[TOGETHER];
+	struct thin t[TOGETHER];
+	int64_t n;
+};
+
+/* y of one product, from its sums. */
+static void
+finish_dots(const struct thin *t, float *tile, int64_t at, int64_t n)
+{
+	const struct cpu_product *p = t->p;
+	const struct hn_finish f = {.m = n,
+		.n = p->n,
+		.tile = tile,
+		.ldt = HN_THIN,
+		.y = cpu_at(&p->y, at * p->ldy),
+		.ldy = p->ldy,
+		.c = p->c.p ? cpu_at(&p->c, at * p->ldy) : NULL,
+		.ldc = p->ldy,
+		.y_dtype = p->y.dtype,
+		.c_dtype = p->c.dtype};
+
+	if (t->turned)
+		finish_turned(t, tile, at, n);
+	else
+		t->k->finish(&f);
+}
+
 static void
 piece_dots(void *ctx, int64_t i, int32_t worker)
 {
-	const struct thin *t = ctx;
-	const struct cpu_product *p = t->p;
+	const struct dots *all = ctx;
+	const struct thin *t = all->t;
 	const int64_t at = i * ROWS, n = cpu_min(ROWS, t->length - at);
 	uint8_t *scratch = t->d->worker[worker].memory;
 	float *tile = (float *)(void *)(scratch + t->c_at);
@@ -80,7 +117,6 @@ piece_dots(void *ctx, int64_t i, int32_t worker)
 		.steps = t->steps,
 		.a = cpu_at(&t->wide, at * t->ld),
 		.lda = t->bf16 ? t->ld / 2 : t->ld,
-		.b = t->narrow,
 		.c = tile,
 		.ldc = HN_THIN};
 	const struct hn_pack pack = {.bf16 = t->bf16,
@@ -90,25 +126,18 @@ piece_dots(void *ctx, int64_t i, int32_t worker)
 		.in = dots.a,
 		.ld = t->ld,
 		.n = n,
-		.k = p->k};
-	struct hn_finish f = {.m = n, .n = p->n, .tile = tile, .ldt = HN_THIN};
+		.k = t->p->k};
 
 	if (!t->direct) {
 		t->k->pack_copy(&pack);
 		dots.a = scratch;
 		dots.lda = t->steps;
 	}
-	t->k->dots(&dots);
-	if (t->turned) {
-		finish_turned(t, tile, at, n);
-		return;
+	for (int64_t j = 0; j < all->n; j++) {
+		dots.b = t[j].narrow;
+		t->k->dots(&dots);
+		finish_dots(&t[j], tile, at, n);
 	}
-	f.y = cpu_at(&p->y, at * p->ldy);
-	f.ldy = f.ldc = p->ldy;
-	f.y_dtype = p->y.dtype;
-	f.c = p->c.p ? cpu_at(&p->c, at * p->ldy) : NULL;
-	f.c_dtype = p->c.dtype;
-	t->k->finish(&f);
 }
 
 /* The thin operand as HN_THIN rows of k: rows of a matrix, or (NN) columns of one. */
@@ -144,32 +173,92 @@ make_rows(const struct thin *t, const struct cpu_mat *from, int64_t ld, int64_t 
 	t->k->pack_copy(&pack);
 }
 
-static enum hone_status
-run_dots(struct cpu_device *d, struct thin *t, struct hone_error *err)
+/* All but scratch. */
+static struct thin
+thin_of(const struct cpu_device *d, const struct cpu_product *p)
 {
-	const struct cpu_product *p = t->p;
 	const int few_rows = p->form == CPU_NT && p->n > HN_THIN;
-	const int64_t lanes = d->k->lanes;
-	const struct cpu_mat thin = few_rows ? p->a : p->b;
-	uint64_t shared;
-	enum hone_status st;
+	struct thin t = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
 
-	t->turned = few_rows;
-	t->wide = few_rows ? p->b : p->a;
-	t->ld = few_rows ? p->ldb : p->lda;
-	t->length = few_rows ? p->n : p->m;
-	t->direct = cpu_product_direct(&t->wide, t->ld, p->k, t->bf16);
-	t->steps = t->bf16 ? (p->k + 1) / 2 : p->k;
-	t->row_words = cpu_round_up(t->steps, lanes);
-	t->c_at = (uint64_t)(t->direct ? 0 : cpu_round_up(ROWS * t->steps * 4, 64));
-	shared = (uint64_t)(HN_THIN * (t->row_words + cpu_round_up(p->k, lanes)) * 4 + 64);
-	st = cpu_reserve(d, shared, t->c_at + ROWS * HN_THIN * 4, err);
-	if (st)
-		return st;
-	t->narrow = (float *)(void *)d->shared.memory;
-	make_rows(t, &thin, few_rows ? p->lda : p->ldb, few_rows ? p->m : p->n, p->form == CPU_NN);
-	cpu_run(d, cpu_ceil(t->length, ROWS), piece_dots, t);
-	return HONE_OK;
+	t.turned = few_rows;
+	t.wide = few_rows ? p->b : p->a;
+	t.ld = few_rows ? p->ldb : p->lda;
+	t.length = few_rows ? p->n : p->m;
+	t.direct = cpu_product_direct(&t.wide, t.ld, p->k, t.bf16);
+	t.steps = t.bf16 ? (p->k + 1) / 2 : p->k;
+	t.row_words = cpu_round_up(t.steps, d->k->lanes);
+	t.c_at = (uint64_t)(t.direct ? 0 : cpu_round_up(ROWS * t.steps * 4, 64));
+	return t;
+}
+
+static enum hone_status
+run_dots(struct cpu_device *d, struct dots *all, struct hone_error *err)
+{
+	const struct thin *first = all->t;
+	const int64_t each = HN_THIN * first->row_words;
+	const int64_t turned = cpu_round_up(first->p->k, d->k->lanes) * HN_THIN;
+	const enum hone_status st = cpu_reserve(d, (uint64_t)(each * all->n + turned) * 4 + 64,
+		first->c_at + ROWS * HN_THIN * 4, err);
+
+	for (int64_t j = 0; j < all->n && !st; j++) {
+		struct thin *t = &all->t[j];
+		const struct cpu_product *p = t->p;
+
+		t->narrow = (float *)(void *)d->shared.memory + j * each;
+		make_rows(t, t->turned ? &p->a : &p->b, t->turned ? p->lda : p->ldb,
+			t->turned ? p->m : p->n, p->form == CPU_NN);
+	}
+	if (!st)
+		cpu_run(d, cpu_ceil(first->length, ROWS), piece_dots, all);
+	return st;
+}
+
+/* ---- Adapters side by side ---- */
+
+int
+cpu_is_stack(const struct hone_command *c, const struct hone_run *run)
+{
+	struct cpu_product p;
+
+	if (c->op != HONE_OP_MATMUL || c->in[1].storage)
+		return 0;
+	p = cpu_product_of(c, run);
+	return p.form == CPU_NT && p.n <= HN_THIN && cpu_product_is_thin(&p);
+}
+
+static int
+fits(const void *job, const struct hone_command *c)
+{
+	const struct dots *all = job;
+	const struct cpu_product *first = all->p;
+	struct cpu_product p;
+
+	if (all->n == TOGETHER || !cpu_is_stack(c, all->call->run))
+		return 0;
+	p = cpu_product_of(c, all->call->run);
+	return p.a.p == first->a.p && p.a.dtype == first->a.dtype && p.m == first->m &&
+		p.k == first->k && p.lda == first->lda;
+}
+
+static void
+add(void *job, const struct hone_command *c)
+{
+	struct dots *all = job;
+	struct cpu_product *p = &all->p[all->n];
+
+	*p = cpu_product_of(c, all->call->run);
+	all->t[all->n++] = thin_of(all->call->d, p);
+}
+
+enum hone_status
+cpu_product_stack(const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
+{
+	struct dots all = {.call = call};
+	const struct cpu_party party = {.fits = fits, .add = add, .job = &all};
+
+	add(&all, call->c);
+	cpu_take_party(call, &party, taken);
+	return run_dots(call->d, &all, err);
 }
 
 /* ---- TN ---- */
@@ -264,9 +353,13 @@ run_strips(struct cpu_device *d, struct thin *t, struct hone_error *err)
 enum hone_status
 cpu_product_thin(struct cpu_device *d, const struct cpu_product *p, struct hone_error *err)
 {
+	struct dots one = {.n = 1};
 	struct thin t = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
 
 	if (d->is_probe) /* packs here, before any piece runs; its scratch is small */
 		return HONE_OK;
-	return p->form == CPU_TN ? run_strips(d, &t, err) : run_dots(d, &t, err);
+	if (p->form == CPU_TN)
+		return run_strips(d, &t, err);
+	one.t[0] = thin_of(d, p);
+	return run_dots(d, &one, err);
 }

@@ -446,6 +446,118 @@ test_joined_zero_update_changes_no_bit(void **state)
 	}
 }
 
+/* ---- Adapters side by side ---- */
+
+enum {
+	S_X,
+	S_W,
+	S_B,
+	S_A0,
+	S_A1,
+	S_A2,
+	S_U0,
+	S_U1,
+	S_Y,
+	N_STACKED,
+	STACKED = 6,
+	STACKED_FLOATS = 6144
+};
+
+struct stack {
+	struct hone_operand o[N_STACKED], in[STACKED][3], last;
+	struct hone_attr_matmul matmul;
+	struct hone_attr_scale twice;
+	struct hone_command c[STACKED];
+	uint8_t *memory;
+};
+
+/* y = x w; u0 = x a0; u0 = 2 u0; y = u0 b + y; u1 = x a1; and w = x a2, which no one may have
+ * written before w was read. */
+static void
+stack_init(struct stack *l)
+{
+	static const int64_t dims[N_STACKED][2] = {
+		{60, 96}, {40, 96}, {40, 8}, {8, 96}, {5, 96}, {8, 96}, {60, 8}, {60, 5}, {60, 40}};
+	static const int places[STACKED][4] = {{S_X, S_W, -1, S_Y}, {S_X, S_A0, -1, S_U0},
+		{S_U0, -1, -1, S_U0}, {S_U0, S_B, S_Y, S_Y}, {S_X, S_A1, -1, S_U1},
+		{S_X, S_A2, -1, S_W}};
+
+	memset(l, 0, sizeof *l);
+	l->memory = aligned_alloc(64, N_STACKED * STACKED_FLOATS * 4);
+	assert_non_null(l->memory);
+	memset(l->memory, 0, N_STACKED * STACKED_FLOATS * 4);
+	l->matmul.form = HONE_MATMUL_NT;
+	l->twice = (struct hone_attr_scale){.alpha = 2.0};
+	for (int i = 0; i < N_STACKED; i++) {
+		l->o[i] = (struct hone_operand){.buffer = l->memory,
+			.offset = (uint64_t)i * STACKED_FLOATS * 4,
+			.dtype = HONE_DTYPE_F32,
+			.rank = 2,
+			.dim = {dims[i][0], dims[i][1]}};
+		fill(&l->o[i], (uint64_t)i);
+	}
+	for (int i = 0; i < STACKED; i++) {
+		const int is_scale = places[i][1] < 0;
+		struct hone_command *c = &l->c[i];
+
+		*c = (struct hone_command){.op = is_scale ? HONE_OP_SCALE : HONE_OP_MATMUL,
+			.n_out = 1,
+			.attr = is_scale ? (const void *)&l->twice : (const void *)&l->matmul,
+			.attr_size = is_scale ? sizeof l->twice : sizeof l->matmul,
+			.in = l->in[i],
+			.out = &l->o[places[i][3]],
+			.name = "stacked"};
+		for (; c->n_in < 3 && places[i][c->n_in] >= 0; c->n_in++)
+			l->in[i][c->n_in] = l->o[places[i][c->n_in]];
+	}
+	l->last = l->o[S_W];
+	l->last.dim[0] = dims[S_X][0];
+	l->last.dim[1] = dims[S_A2][0];
+	l->c[STACKED - 1].out = &l->last;
+}
+
+static void
+stack_run(const struct ops_device *device, const struct stack *l, uint32_t step)
+{
+	static const int64_t none[1];
+	const struct hone_run live = {
+		.struct_size = sizeof live, .n_spaces = 1, .live = none, .begin = none};
+	struct hone_error err = {0};
+
+	for (uint32_t i = 0; i < STACKED; i += step)
+		if (device->vt->submit(device->device, l->c + i, step, sizeof l->c[0], &live, &err))
+			fail_msg("%s", err.text);
+}
+
+/* A product of few columns that runs before the weight under it was read by the product that
+ * waits.  The wide result is formed in one sum or in two, and is compared above. */
+static void
+test_joined_stack_leaves_alone_what_a_waiting_product_reads(void **state)
+{
+	(void)state;
+	for (int32_t path = 0; path < N_PATHS; path++) {
+		struct stack one, all;
+		struct ops_device cpu;
+		struct test_host h;
+		double far = 0.0;
+
+		if (!open_cpu(&cpu, &h, path))
+			continue;
+		stack_init(&one);
+		stack_init(&all);
+		stack_run(&cpu, &one, 1);
+		stack_run(&cpu, &all, STACKED);
+		assert_memory_equal(one.memory, all.memory, (size_t)S_Y * STACKED_FLOATS * 4);
+		for (int64_t i = 0; i < 60 * 40; i++)
+			far = fmax(far, fabs(element(&one.o[S_Y], i) - element(&all.o[S_Y], i)));
+		assert_true(far < 1e-4);
+		free(one.memory);
+		free(all.memory);
+		ops_close(&cpu);
+		hn_pool_destroy(h.pool);
+	}
+}
+
 static void
 submit_gate(const struct ops_device *device, const struct gate_list *l, uint32_t from, uint32_t n)
 {
@@ -496,6 +608,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_joined_products_agree_with_reference),
 		cmocka_unit_test(test_joined_zero_update_changes_no_bit),
+		cmocka_unit_test(test_joined_stack_leaves_alone_what_a_waiting_product_reads),
 		cmocka_unit_test(test_joined_gate_gives_the_bits_of_its_commands),
 	};
 

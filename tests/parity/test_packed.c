@@ -364,7 +364,7 @@ test_packed_any_number_of_threads_gives_the_same_bits(void **state)
 
 /* ---- commands that run as one ---- */
 
-enum { X, W0, W1, W2, Y0, Y1, Y2, N_PLACES, ROWS = 3, WIDE = 64, COMMANDS = 6, PLACE = 8192 };
+enum { X, W0, W1, W2, Y0, Y1, Y2, N_PLACES, WIDE = 64, COMMANDS = 6, PLACE = 8192 };
 
 /* y0 = x w0; y1 = x w1; y0 = 2 y2; y2 = x w2; x = 2 x; y1 = x w1 + y1, in f32. */
 struct list {
@@ -372,23 +372,24 @@ struct list {
 	struct hone_attr_matmul matmul;
 	struct hone_attr_scale twice;
 	struct hone_command c[COMMANDS];
+	int64_t rows, n; /* of x; of each w */
 	uint8_t *memory;
 };
 
 static struct hone_operand
 place(const struct list *l, int at)
 {
-	const bool is_weight = at >= W0 && at <= W2;
+	const bool is_weight = at >= W0 && at <= W2, is_result = at >= Y0;
 
 	return (struct hone_operand){.buffer = l->memory,
 		.offset = (uint64_t)at * PLACE * 4,
 		.dtype = HONE_DTYPE_F32,
 		.rank = 2,
-		.dim = {is_weight ? WIDE : ROWS, WIDE}};
+		.dim = {is_weight ? l->n : l->rows, is_result ? l->n : WIDE}};
 }
 
 static void
-list_init(struct list *l)
+list_init(struct list *l, int64_t rows, int64_t n)
 {
 	static const int places[COMMANDS][4] = {{X, W0, 0, Y0}, {X, W1, 0, Y1}, {Y2, 0, 0, Y0},
 		{X, W2, 0, Y2}, {X, 0, 0, X}, {X, W1, Y1, Y1}};
@@ -396,6 +397,8 @@ list_init(struct list *l)
 	float *values;
 
 	memset(l, 0, sizeof *l);
+	l->rows = rows;
+	l->n = n;
 	l->memory = aligned_alloc(64, N_PLACES * PLACE * 4);
 	assert_non_null(l->memory);
 	values = (float *)(void *)l->memory;
@@ -435,23 +438,27 @@ list_run(const struct ops_device *device, struct list *l, uint32_t step)
 }
 
 /* A product that is taken before its rows are written, or before what it adds to; one that
- * runs twice. */
+ * runs twice.  A few rows with packed weights, and many rows with those of adapters. */
 static void
 test_packed_commands_together_give_the_bits_of_each_alone(void **state)
 {
-	struct list one, all;
+	static const int64_t sizes[][2] = {{3, WIDE}, {120, 8}, {120, 5}, {1, 8}};
 	struct ops_device cpu;
 	struct test_host h;
 
 	(void)state;
 	assert_true(open_path(&h, &cpu, 0, 2));
-	list_init(&one);
-	list_init(&all);
-	list_run(&cpu, &one, 1);
-	list_run(&cpu, &all, COMMANDS);
-	assert_memory_equal(one.memory, all.memory, N_PLACES * PLACE * 4);
-	free(one.memory);
-	free(all.memory);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		struct list one, all;
+
+		list_init(&one, sizes[i][0], sizes[i][1]);
+		list_init(&all, sizes[i][0], sizes[i][1]);
+		list_run(&cpu, &one, 1);
+		list_run(&cpu, &all, COMMANDS);
+		assert_memory_equal(one.memory, all.memory, N_PLACES * PLACE * 4);
+		free(one.memory);
+		free(all.memory);
+	}
 	close_path(&h, &cpu);
 }
 
