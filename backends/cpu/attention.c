@@ -252,7 +252,7 @@ cpu_attention(const struct cpu_call *call, struct hone_error *err)
 	space_open(&f, &x, NULL);
 	st = cpu_reserve(call->d, (uint64_t)(f.a.q.rows / f.rows + f.a.S + 1) * sizeof(struct work),
 		x.bytes, err);
-	if (st)
+	if (st || call->d->is_probe)
 		return st;
 	f.work = (struct work *)(void *)call->d->shared.memory;
 	for (int64_t s = 0; s < f.a.S; s++) {

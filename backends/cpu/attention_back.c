@@ -550,9 +550,10 @@ cpu_attention_back(const struct cpu_call *call, struct hone_error *err)
 	overlap = ranges_overlap(&f.a) ? 2 * f.a.key.rows * f.dk.cols : 0;
 	space_open(&f, &x, NULL);
 	st = cpu_reserve(call->d,
-		(uint64_t)(dq + prefix + overlap) * 4 + (uint64_t)f.n * sizeof *f.work, x.bytes,
-		err);
-	if (st)
+		(uint64_t)(dq + prefix + overlap) * 4 +
+			(uint64_t)(f.n + 1) * (sizeof *f.work + sizeof *f.n_done),
+		x.bytes, err);
+	if (st || call->d->is_probe)
 		return st;
 	f.work = (struct work *)(void *)call->d->shared.memory;
 	f.n_done = (_Atomic int32_t *)(void *)(f.work + f.n);

@@ -603,9 +603,29 @@ plan_of(const struct cpu_device *d, const struct cpu_product *p)
 
 	plan.direct = cpu_product_direct(&p->a, p->lda, p->k, plan.bf16);
 	plan.u_direct = cpu_product_direct(&p->u, p->ldu, p->r, plan.bf16);
-	plan.more = steps_of(&plan, p->r);
+	/* A probe knows no joined product: as many steps as one may add. */
+	plan.more = steps_of(&plan, d->is_probe && p->form != CPU_TN ? HN_NARROW : p->r);
 	plan_make(&plan);
 	return plan;
+}
+
+/* Shared scratch: TN: a, packed; deep: sums. */
+static uint64_t
+shared_of(const struct plan *plan)
+{
+	const struct cpu_product *p = plan->p;
+
+	if (p->form == CPU_TN)
+		return (uint64_t)((plan->chunk + 16) * steps_of(plan, plan->depth) * 4);
+	return plan->deep ? (uint64_t)(p->m * cpu_round_up(p->n, plan->panel)) * 4 : 0;
+}
+
+uint64_t
+cpu_product_shared(const struct cpu_device *d, const struct cpu_product *p)
+{
+	const struct plan plan = plan_of(d, p);
+
+	return shared_of(&plan);
 }
 
 enum hone_status
@@ -613,7 +633,7 @@ cpu_product_run(struct cpu_device *d, const struct cpu_product *p, const struct 
 	uint64_t shared, struct hone_error *err)
 {
 	struct plan plan, after;
-	uint64_t more = 0;
+	uint64_t more;
 	enum hone_status st;
 
 	if (p->m == 0 || p->n == 0)
@@ -623,10 +643,7 @@ cpu_product_run(struct cpu_device *d, const struct cpu_product *p, const struct 
 		after = plan_of(d, next);
 		plan.next = &after;
 	}
-	if (p->form == CPU_TN)
-		more = (uint64_t)((plan.chunk + 16) * steps_of(&plan, plan.depth) * 4);
-	else if (plan.deep)
-		more = (uint64_t)(p->m * cpu_round_up(p->n, plan.panel)) * 4;
+	more = shared_of(&plan);
 	st = cpu_reserve(d, shared + more, plan.bytes, err);
 	if (st)
 		return st;

@@ -17,6 +17,10 @@ int cpu_product_direct(const struct cpu_mat *a, int64_t lda, int64_t k, int32_t 
 enum hone_status cpu_product_run(struct cpu_device *d, const struct cpu_product *p,
 	const struct cpu_product *next, uint64_t shared, struct hone_error *err);
 
+/* Shared scratch that it takes behind those bytes; who has put an operand there reserves both,
+ * for scratch that grows is other memory. */
+uint64_t cpu_product_shared(const struct cpu_device *d, const struct cpu_product *p);
+
 /* b is a stored operand; p->b is not read. */
 enum hone_status cpu_product_stored(const struct cpu_call *call, const struct hone_operand *b,
 	const struct cpu_product *p, struct hone_error *err);

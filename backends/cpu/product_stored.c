@@ -116,7 +116,9 @@ cpu_product_stored(const struct cpu_call *call, const struct hone_operand *b,
 		struct cpu_product part;
 
 		g.rows = cpu_min(rows, O - g.first);
-		st = cpu_reserve(call->d, dense_bytes + sums_bytes,
+		part = group_product(p, &g, NULL);
+		st = cpu_reserve(call->d,
+			dense_bytes + sums_bytes + cpu_product_shared(call->d, &part),
 			(uint64_t)(g.block * I + cpu_stored_buffer(b)) * 4, err);
 		if (st)
 			return st;

@@ -275,7 +275,7 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 41
+#define N_LARGE 43
 
 /* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
  * two halves; key rows that two segments read; prefix, window and softcap over blocks; heads
@@ -312,6 +312,8 @@ large_cases(struct ops_case c[N_LARGE])
 	c[n++] = product_case("nt few rows", HONE_MATMUL_NT, 5, 1000, 301, false);
 	c[n++] = product_case("nt stored", HONE_MATMUL_NT, 9, 4200, 512, true);
 	c[n++] = product_case("nn stored", HONE_MATMUL_NN, 9, 4200, 512, true);
+	c[n++] = product_case("nt stored deep", HONE_MATMUL_NT, 40, 256, 8192, true);
+	c[n++] = product_case("nn stored deep", HONE_MATMUL_NN, 40, 8192, 256, true);
 	c[n++] = product_case("nt stored odd", HONE_MATMUL_NT, 20, 64, 33, true);
 	c[n++] = with_nf4(product_case("nt nf4", HONE_MATMUL_NT, 70, 520, 576, false), 520 * 576);
 	c[n++] = with_nf4(product_case("nn nf4", HONE_MATMUL_NN, 70, 520, 576, false), 520 * 576);
