@@ -3,7 +3,8 @@
  *
  * tests/data/files/storage.safetensors holds blocks and values made by gguf-py
  * (etc/golden/storage.py).  Decoding must give the same bits: both sides are one
- * multiplication and one subtraction in f32 per value.  The plugin is the built .so.
+ * multiplication and one subtraction in f32 per value.  The plugin is the built .so; its loops
+ * are compiled into this test as well, because the plugin shows the best path alone.
  */
 #include "support.h"
 
@@ -14,6 +15,8 @@
 #include <hone/plugin.h>
 #include <hone/storage.h>
 
+#include "../../plugins/storages/ggml/decode.c"
+#include "base/rng.h"
 #include "model/safetensors.h"
 
 static struct hn_tensor_file golden;
@@ -57,28 +60,73 @@ values_of(const struct hn_tensor_info *info)
 	return values;
 }
 
-/* A wrong nibble order, scale, sign or packed bit shows in the first block. */
+static uint32_t
+paths(const struct ggml_decoders *out[3])
+{
+	const struct ggml_decoders *best = ggml_decoders_find();
+	uint32_t n = 0;
+
+	out[n++] = &ggml_portable;
+#ifdef __x86_64__
+	if (best != &ggml_portable)
+		out[n++] = &ggml_avx2;
+#endif
+	if (best != out[n - 1])
+		out[n++] = best;
+	return n;
+}
+
+/* bf16 of blocks is the rounding of their f32, whatever the bytes are. */
+static void
+check_bf16(const struct hone_storage_vt *vt, const struct ggml_decoders *path,
+	const uint8_t *blocks, int64_t n)
+{
+	const void *parts[1] = {blocks};
+	float *values = calloc((size_t)n, sizeof *values);
+	uint16_t *found = calloc((size_t)n, sizeof *found);
+
+	vt->decode(&ggml_portable, parts, 0, n, values);
+	vt->decode_bf16(path, parts, 0, n, found);
+	for (int64_t i = 0; i < n; i++)
+		if (found[i] != hone_bf16_from_f32(values[i]))
+			fail_msg("%s: %lld of %lld: %04x is not the bf16 of %a", vt->id,
+				(long long)i, (long long)n, found[i], (double)values[i]);
+	free(values);
+	free(found);
+}
+
+/* A wrong nibble order, scale, sign or packed bit shows in the first block; a path that rounds
+ * otherwise, or makes numbers of what is none, in blocks of any bytes. */
 static void
 check_decode(const char *name)
 {
 	const struct hone_storage_vt *vt = format(name);
 	const struct hn_tensor_info *blocks = tensor(name, "blocks");
 	const struct hn_tensor_info *wanted = tensor(name, "values");
-	const int64_t n = wanted->n_elems, B = vt->block_elems;
+	const int64_t n = wanted->n_elems, B = vt->block_elems, n_any = 500;
 	float *expected = values_of(wanted), *found = calloc((size_t)n, sizeof *found);
+	uint8_t *any = malloc((size_t)n_any * vt->block_bytes);
 	const void *parts[1] = {blocks->bytes};
+	const struct ggml_decoders *path[3];
 
 	assert_string_equal(vt->id, name);
 	assert_int_equal(blocks->n_bytes, (uint64_t)(n / B) * vt->block_bytes);
-	vt->decode(NULL, parts, 0, n, found);
-	assert_memory_equal(found, expected, (size_t)n * sizeof *found);
-	/* From the middle, one block: `first` counts elements, not bytes or blocks. */
-	memset(found, 0, (size_t)n * sizeof *found);
-	vt->decode(NULL, parts, 3 * B, B, found);
-	assert_memory_equal(found, expected + 3 * B, (size_t)B * sizeof *found);
-	assert_true(found[B] == 0);
+	for (uint64_t i = 0; i < (uint64_t)n_any * vt->block_bytes; i++)
+		any[i] = (uint8_t)hn_rng_below(5, i, 0, 0, 256);
+	for (uint32_t i = 0; i < paths(path); i++) {
+		vt->decode(path[i], parts, 0, n, found);
+		assert_memory_equal(found, expected, (size_t)n * sizeof *found);
+		/* From the middle, one block: `first` counts elements, not bytes or blocks. */
+		memset(found, 0, (size_t)n * sizeof *found);
+		vt->decode(path[i], parts, 3 * B, B, found);
+		assert_memory_equal(found, expected + 3 * B, (size_t)B * sizeof *found);
+		assert_true(found[B] == 0);
+		check_bf16(vt, path[i], blocks->bytes, n);
+		check_bf16(vt, path[i], any, n_any * B);
+	}
 	free(expected);
 	free(found);
+	free(any);
 }
 
 /* Encoding must give llama.cpp's bytes, or files made here differ from everybody's. */
@@ -158,7 +206,7 @@ test_storage_encoding_tiny_values_gives_them_back_as_zero(void **state)
 	for (size_t f = 0; f < 3; f++) {
 		memset(block, 0xff, sizeof block);
 		format(names[f])->encode(NULL, src, 0, 32, out);
-		format(names[f])->decode(NULL, in, 0, 32, found);
+		format(names[f])->decode(ggml_decoders_find(), in, 0, 32, found);
 		for (int i = 0; i < 32; i++)
 			assert_true(found[i] == 0);
 		assert_int_equal(block[10], zero[f]);

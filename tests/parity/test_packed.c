@@ -115,13 +115,16 @@ static const struct format formats[] = {{"q4_0", {0, -1}}, {"q4_1", {0, 2}}, {"q
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
 static const struct hone_storage_vt *
-find_storage(const char *id)
+find_storage(const char *id, void **self)
 {
 	const struct hone_plugin *plugin = load_plugin("ggml");
 
 	for (uint32_t i = 0; i < plugin->n_factories; i++)
-		if (strcmp(plugin->factories[i]->name, id) == 0)
+		if (strcmp(plugin->factories[i]->name, id) == 0) {
+			assert_int_equal(plugin->factories[i]->create(NULL, NULL, NULL, self, NULL),
+				HONE_OK);
 			return plugin->factories[i]->vt;
+		}
 	fail_msg("no storage '%s'", id);
 	return NULL;
 }
@@ -160,7 +163,8 @@ enum {
 static struct ops_case
 make_case(const struct format *format, const struct shape *shape, int64_t m)
 {
-	const struct hone_storage_vt *vt = find_storage(format->id);
+	void *self = NULL;
+	const struct hone_storage_vt *vt = find_storage(format->id, &self);
 	const int64_t k =
 		(vt->block_elems == 256 ? (shape->k + 7) / 8 : shape->k) * vt->block_elems;
 	struct ops_case c = {.op = HONE_OP_MATMUL,
@@ -179,6 +183,7 @@ make_case(const struct format *format, const struct shape *shape, int64_t m)
 		.rank = 2,
 		.dim = {shape->n, k},
 		.storage = vt,
+		.storage_self = self,
 		.n_bytes = shape->n * k / vt->block_elems * vt->block_bytes,
 		.n_parts = 1};
 	c.in[1].bytes = make_blocks(format, vt, c.in[1].n_bytes);

@@ -14,6 +14,18 @@
 
 extern const struct hone_storage_vt ggml_q4_0, ggml_q4_1, ggml_q8_0, ggml_q4_k, ggml_q6_k;
 
+enum ggml_format { GGML_Q4_0, GGML_Q4_1, GGML_Q8_0, GGML_Q4_K, GGML_Q6_K, GGML_FORMATS };
+
+/* n values of whole blocks, as f32 or as bf16. */
+struct ggml_decoders {
+	void (*f32[GGML_FORMATS])(const uint8_t *block, int64_t n, float *dst);
+	void (*bf16[GGML_FORMATS])(const uint8_t *block, int64_t n, uint16_t *dst);
+};
+
+/* Those of each path, and the best that this processor has: an instance of a format is these. */
+extern const struct ggml_decoders ggml_portable, ggml_avx2, ggml_avx512;
+const struct ggml_decoders *ggml_decoders_find(void);
+
 /* The f16 at `bytes`, whatever its alignment. */
 static inline float
 ggml_load_f16(const uint8_t *bytes)

@@ -14,26 +14,20 @@
 #define BYTES 20
 
 static void
-decode_block(const uint8_t *block, float *dst)
+q4_1_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
 {
-	const float d = ggml_load_f16(block), m = ggml_load_f16(block + 2);
+	const struct ggml_decoders *decoders = self;
 
-	for (int i = 0; i < ELEMS / 2; i++) {
-		const int q = block[4 + i];
-
-		dst[i] = d * (float)(q & 15) + m;
-		dst[i + ELEMS / 2] = d * (float)(q >> 4) + m;
-	}
+	decoders->f32[GGML_Q4_1]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
 }
 
 static void
-q4_1_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
+q4_1_decode_bf16(
+	const void *self, const void *const *parts, int64_t first, int64_t n, uint16_t *dst)
 {
-	const uint8_t *block = (const uint8_t *)parts[0] + first / ELEMS * BYTES;
+	const struct ggml_decoders *decoders = self;
 
-	(void)self;
-	for (; n > 0; n -= ELEMS, block += BYTES, dst += ELEMS)
-		decode_block(block, dst);
+	decoders->bf16[GGML_Q4_1]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
 }
 
 static unsigned
@@ -78,5 +72,6 @@ const struct hone_storage_vt ggml_q4_1 = {
 	.block_bytes = BYTES,
 	.n_parts = 1,
 	.decode = q4_1_decode,
+	.decode_bf16 = q4_1_decode_bf16,
 	.encode = q4_1_encode,
 };

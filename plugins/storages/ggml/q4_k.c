@@ -15,45 +15,20 @@
 #define BYTES 144
 
 static void
-unpack_scale(const uint8_t *s, int j, int *scale, int *min)
-{
-	if (j < 4) {
-		*scale = s[j] & 63;
-		*min = s[j + 4] & 63;
-	} else {
-		*scale = (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
-		*min = (s[j + 4] >> 4) | (s[j] >> 6) << 4;
-	}
-}
-
-static void
-decode_block(const uint8_t *block, float *dst)
-{
-	const float d = ggml_load_f16(block), dmin = ggml_load_f16(block + 2);
-	const uint8_t *s = block + 4, *q = block + 16;
-
-	for (int j = 0; j < 8; j++) {
-		const uint8_t *run = q + 32 * (j / 2);
-		const int shift = j % 2 * 4;
-		int scale, min;
-		float ds, dm;
-
-		unpack_scale(s, j, &scale, &min);
-		ds = d * (float)scale;
-		dm = dmin * (float)min;
-		for (int l = 0; l < 32; l++)
-			dst[32 * j + l] = ds * (float)(run[l] >> shift & 15) - dm;
-	}
-}
-
-static void
 q4_k_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
 {
-	const uint8_t *block = (const uint8_t *)parts[0] + first / ELEMS * BYTES;
+	const struct ggml_decoders *decoders = self;
 
-	(void)self;
-	for (; n > 0; n -= ELEMS, block += BYTES, dst += ELEMS)
-		decode_block(block, dst);
+	decoders->f32[GGML_Q4_K]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
+}
+
+static void
+q4_k_decode_bf16(
+	const void *self, const void *const *parts, int64_t first, int64_t n, uint16_t *dst)
+{
+	const struct ggml_decoders *decoders = self;
+
+	decoders->bf16[GGML_Q4_K]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
 }
 
 const struct hone_storage_vt ggml_q4_k = {
@@ -64,4 +39,5 @@ const struct hone_storage_vt ggml_q4_k = {
 	.block_bytes = BYTES,
 	.n_parts = 1,
 	.decode = q4_k_decode,
+	.decode_bf16 = q4_k_decode_bf16,
 };

@@ -16,32 +16,20 @@
 #define BYTES 210
 
 static void
-decode_half(const uint8_t *ql, const uint8_t *qh, const uint8_t *s, float d, float *dst)
+q6_k_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
 {
-	for (int g = 0; g < 4; g++) {
-		const uint8_t *low = ql + 32 * (g & 1);
+	const struct ggml_decoders *decoders = self;
 
-		for (int l = 0; l < 32; l++) {
-			const int nibble = low[l] >> (g < 2 ? 0 : 4) & 15;
-			const int u = nibble | (qh[l] >> 2 * g & 3) << 4;
-			const float scale = d * (float)(int8_t)s[2 * g + l / 16];
-
-			dst[32 * g + l] = scale * (float)(u - 32);
-		}
-	}
+	decoders->f32[GGML_Q6_K]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
 }
 
 static void
-q6_k_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
+q6_k_decode_bf16(
+	const void *self, const void *const *parts, int64_t first, int64_t n, uint16_t *dst)
 {
-	const uint8_t *block = (const uint8_t *)parts[0] + first / ELEMS * BYTES;
+	const struct ggml_decoders *decoders = self;
 
-	(void)self;
-	for (; n > 0; n -= ELEMS, block += BYTES, dst += ELEMS)
-		for (int half = 0; half < 2; half++)
-			decode_half(block + 64 * half, block + 128 + 32 * half,
-				block + 192 + 8 * half, ggml_load_f16(block + 208),
-				dst + 128 * half);
+	decoders->bf16[GGML_Q6_K]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
 }
 
 const struct hone_storage_vt ggml_q6_k = {
@@ -52,4 +40,5 @@ const struct hone_storage_vt ggml_q6_k = {
 	.block_bytes = BYTES,
 	.n_parts = 1,
 	.decode = q6_k_decode,
+	.decode_bf16 = q6_k_decode_bf16,
 };

@@ -14,22 +14,20 @@
 #define BYTES 34
 
 static void
-decode_block(const uint8_t *block, float *dst)
+q8_0_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
 {
-	const float d = ggml_load_f16(block);
+	const struct ggml_decoders *decoders = self;
 
-	for (int i = 0; i < ELEMS; i++)
-		dst[i] = d * (float)(int8_t)block[2 + i];
+	decoders->f32[GGML_Q8_0]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
 }
 
 static void
-q8_0_decode(const void *self, const void *const *parts, int64_t first, int64_t n, float *dst)
+q8_0_decode_bf16(
+	const void *self, const void *const *parts, int64_t first, int64_t n, uint16_t *dst)
 {
-	const uint8_t *block = (const uint8_t *)parts[0] + first / ELEMS * BYTES;
+	const struct ggml_decoders *decoders = self;
 
-	(void)self;
-	for (; n > 0; n -= ELEMS, block += BYTES, dst += ELEMS)
-		decode_block(block, dst);
+	decoders->bf16[GGML_Q8_0]((const uint8_t *)parts[0] + first / ELEMS * BYTES, n, dst);
 }
 
 static void
@@ -64,5 +62,6 @@ const struct hone_storage_vt ggml_q8_0 = {
 	.block_bytes = BYTES,
 	.n_parts = 1,
 	.decode = q8_0_decode,
+	.decode_bf16 = q8_0_decode_bf16,
 	.encode = q8_0_encode,
 };
