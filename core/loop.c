@@ -506,6 +506,8 @@ export_result(struct loop *l, struct hone_error *err)
 	if (!st)
 		st = take_best(l, err);
 	card.objective = run->objective->section;
+	if (strcmp(run->options.model.storage, "native") != 0)
+		card.storage = run->options.model.storage;
 	card.loss = l->at.step ? l->at.train_loss_sum / (double)l->at.step : NAN;
 	card.eval_loss = l->at.last_eval_loss;
 	card.epochs = hn_order_epoch(&l->session.train.order, l->at.step);

@@ -59,7 +59,9 @@ static const struct hone_option options[] = {
 		.offset = offsetof(struct cpu_values, path),
 		.default_value = "auto",
 		.choices = "auto|avx512_bf16|avx512|avx2|portable",
-		.help = "kernels to use; auto takes the best this processor has"},
+		.help = "kernels to use; auto takes the best this processor has; only avx512_bf16 "
+			"has "
+			"bf16 products, with the others [train] compute = auto is f32"},
 };
 
 static const struct hone_options option_table = {.stride = sizeof(struct hone_option),

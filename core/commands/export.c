@@ -122,6 +122,13 @@ write_model(const struct hn_context *context, struct hn_run *run, const struct h
 	st = hn_export_model(of, context->args->to, dtype, NULL, &proof, err);
 	if (!st)
 		put_written(context, true, replaces, &proof);
+	if (!st && of->n_adapters && !context->args->json &&
+		!hn_streq(run->options.model.storage, "native"))
+		hn_str_printf(context->out,
+			"the merge is into the weights as the file holds them; the run held them "
+			"as %s, "
+			"and what it measured is a little different\n",
+			run->options.model.storage);
 	hn_excerpt_fini(&rows);
 	return st;
 }

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "answers.h"
@@ -349,12 +350,34 @@ make_ready(struct asking *a, const struct hn_decoding *decoding, struct hone_err
 	return st ? st : hn_result_load(&a->result, &a->run, &a->engine, err);
 }
 
+static double
+seconds(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void
+tell_pace(const struct asking *a, double s)
+{
+	int64_t n = 0;
+
+	for (int64_t i = 0; i < a->answers.n; i++)
+		n += a->answers.asked[i].n_tokens;
+	hn_log_info(a->context->log,
+		"%" PRId64 " tokens in %.2f s, prompts included: %.1f tokens/s", n, s,
+		s > 0.0 ? (double)n / s : 0.0);
+}
+
 static enum hone_status
 generate(struct asking *a, struct hone_error *err)
 {
 	const struct hn_answers_sink sink = {a, on_text, on_done};
 	struct hn_decoding decoding = {0};
 	enum hone_status st = open_result(a, err);
+	double begin;
 
 	if (!st)
 		st = hn_answers_init(&a->answers, a->run.tokenizer, err);
@@ -368,10 +391,13 @@ generate(struct asking *a, struct hone_error *err)
 		st = ask(a, a->prompts[i], err);
 	if (!st)
 		st = make_ready(a, &decoding, err);
+	begin = seconds();
 	if (!st)
 		st = hn_answers_run(&a->answers, &decoding, &sink, err);
-	if (!st)
+	if (!st) {
+		tell_pace(a, seconds() - begin);
 		warn_of_room(a, &decoding);
+	}
 	return st ? st : hn_model_check_unchanged(&a->run.model, err);
 }
 
@@ -396,7 +422,7 @@ run_generate(const struct hn_context *context, struct hone_error *err)
 
 static const struct hn_flag flags[] = {
 	{"--prompt", HN_FLAG_TEXT, HN_ARG(prompt), "TEXT",
-		"absent: each line of stdin is a prompt"},
+		"absent: each line of stdin that is not empty is a prompt"},
 	{"--system", HN_FLAG_TEXT, HN_ARG(system), "TEXT", "system message before the prompt"},
 	{"--model", HN_FLAG_TEXT, HN_ARG(model), "PATH", "a model instead of a run.ini"},
 	{"--adapter", HN_FLAG_TEXT, HN_ARG(adapter), "DIR", "the folder of an adapter for --model"},

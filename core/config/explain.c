@@ -47,7 +47,7 @@ type_name(int32_t type)
 	case HONE_OPTION_PATH:
 		return "path, from the folder of the INI file";
 	case HONE_OPTION_BYTES:
-		return "bytes, such as 512, 64K or 8GiB";
+		return "bytes, such as 64KiB, 512MiB or 8GiB";
 	case HONE_OPTION_SITES:
 		return "places in the model: names, roles, a regex, or all-linear";
 	case HONE_OPTION_SITE_MAP:

@@ -80,8 +80,8 @@ static const struct hone_option model_rows[] = {
 		.default_value = "native",
 		.aliases = "quantization|quantization_type|bnb_4bit_quant_type",
 		.help = "how the frozen weights of linear layers are kept in memory: native (as "
-			"the file stores them, mapped), f32, bf16, or a format: nf4 is QLoRA's; "
-			"embeddings, norms and the head stay native"},
+			"the file stores them, mapped), f32, bf16, q4_0, q4_1, q8_0 or nf4: "
+			"nf4 is QLoRA's; embeddings, norms and the head stay native"},
 	{.key = "init",
 		.type = HONE_OPTION_CHOICE,
 		.offset = AT(hn_model_options, init),
@@ -298,17 +298,21 @@ static const struct hone_option train_rows[] = {
 		.offset = AT(hn_train_options, micro_batch_tokens),
 		.min = 1,
 		.max = 1e12,
-		.help = "rows computed at once; not set: 256, or 512 beside a large model; no step "
-			"changes"},
+		.help = "tokens computed at once, in whole rows of data: a longer row goes alone; "
+			"not set: "
+			"256, or 512 where that costs little beside the weights; steps are the "
+			"same but "
+			"for rounding"},
 	{.key = "memory_limit",
 		.type = HONE_OPTION_BYTES,
 		.flags = HONE_OPTION_RUNTIME,
 		.offset = AT(hn_train_options, memory_limit),
 		.min = 1048576,
 		.max = INFINITY,
-		.help = "bytes a run may plan for, such as 8GiB: cuts smaller, then computes "
-			"layers "
-			"again"},
+		.help = "memory a run may plan for, such as 8GiB: micro-batches become smaller, "
+			"then "
+			"layers are computed again in the backward; a plan is true to a few "
+			"percent"},
 	{.key = "logging_steps",
 		.type = HONE_OPTION_I64,
 		.flags = HONE_OPTION_RUNTIME,
@@ -343,7 +347,9 @@ static const struct hone_option eval_rows[] = {
 		.min = 1,
 		.max = 1e12,
 		.aliases = "steps_per_eval|eval_every",
-		.help = "steps between two evaluations; not set: at each epoch's end"},
+		.help = "steps between two evaluations; not set: at each epoch's end; before the "
+			"first step "
+			"there is one in any case"},
 	{.key = "per_device_eval_batch_size",
 		.type = HONE_OPTION_I64,
 		.offset = AT(hn_eval_options, per_device_eval_batch_size),

@@ -52,6 +52,7 @@ struct hn_adapted {
 /* Numbers of the run for the model card.  NAN and negative counts are left out, as NULL is. */
 struct hn_card {
 	const char *objective, *data;
+	const char *storage; /* [model] storage of the run where it is not native, or NULL */
 	double loss, eval_loss, epochs, learning_rate, time_s;
 	int64_t steps, num_tokens;
 };

@@ -157,6 +157,26 @@ put_python(struct hn_str *out, const struct hn_adapted *of, const struct hn_card
 	hn_str_puts(out, "tokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n");
 }
 
+/* What a result was trained on, where it is not what the file holds. */
+static void
+put_storage(struct hn_str *out, const struct hn_card *card, const struct hn_card_of *what)
+{
+	if (!card || !card->storage)
+		return;
+	hn_str_printf(out, "\nIn training the weights of the linear layers were held as `%s`.  ",
+		card->storage);
+	if (what->type)
+		hn_str_printf(out,
+			"The lines below take them as the file holds them, and answers differ a "
+			"little; with "
+			"`[model] storage = %s` in an INI file, or `--set model.storage=%s`, they "
+			"are the "
+			"same.\n",
+			card->storage, card->storage);
+	else
+		hn_str_puts(out, "They are merged into the weights as the file held them.\n");
+}
+
 static void
 put_use(struct hn_str *out, const struct hn_adapted *of, const struct hn_card_of *what,
 	const char *base)
@@ -190,6 +210,7 @@ hn_card_write(const struct hn_adapted *of, const struct hn_card *card,
 		what->type ? "An adapter: it is loaded on top of its base model."
 			   : "A whole model: what was trained is merged into its weights.");
 	put_numbers(&text, of, card);
+	put_storage(&text, card, what);
 	put_use(&text, of, what, base);
 	st = hn_folder_put(folder, "README.md", &text, err);
 	hn_str_fini(&text);

@@ -1,9 +1,7 @@
 /*
  * bench_generate.c - generation from a model, as a share of what the machine could do.
  *
- *     bench_generate MODEL|smollm2 [--compute f32|bf16] [--storage native|nf4|...]
- *                    [--prompt-tokens 512] [--new-tokens 128] [--batch 1] [--shared 0]
- *                    [--threads N] [--rounds 3] [--wall] [--json] [--profile]
+ *     bench_generate MODEL|smollm2 [FLAG...]
  *
  * `batch` prompts of random tokens, of which the first `shared` are the same in all, are
  * answered greedily by the generator that `hone generate` uses.  Prefill lasts until every
@@ -39,6 +37,7 @@ struct bench {
 	/* of the run at hand */
 	double begin, first; /* when it began; when the last prompt had its first token */
 	int64_t n_begun, n_tokens;
+	bool *has_begun; /* [batch] */
 };
 
 struct best {
@@ -169,12 +168,14 @@ on_token(void *ctx, int64_t prompt, int32_t id, struct hone_error *err)
 {
 	struct bench *b = ctx;
 
-	(void)prompt;
 	(void)id;
 	(void)err;
 	b->n_tokens++;
-	if (b->n_begun < b->batch && b->n_tokens >= b->batch) {
-		b->n_begun = b->batch;
+	if (b->n_begun == b->batch)
+		return HONE_OK;
+	b->n_begun += !b->has_begun[prompt];
+	b->has_begun[prompt] = true;
+	if (b->n_begun == b->batch) {
 		b->first = now();
 		b->n_tokens = 0;
 		if (b->profile && b->new_tokens > 1)
@@ -208,10 +209,12 @@ measure(struct bench *b, struct hn_generator *generator, struct hone_error *err)
 	const struct hn_generate_sink sink = {b, on_token, NULL};
 	struct best best = {1e9, 1e9, 0};
 
+	b->has_begun = hn_alloc((size_t)b->batch * sizeof *b->has_begun);
 	for (int64_t r = 0; r < b->rounds; r++) {
 		double end;
 
 		b->n_begun = b->n_tokens = 0;
+		memset(b->has_begun, 0, (size_t)b->batch * sizeof *b->has_begun);
 		b->begin = now();
 		if (hn_generate(generator, prompts, b->batch, &decoding, &sink, err))
 			die(err);
@@ -225,6 +228,7 @@ measure(struct bench *b, struct hn_generator *generator, struct hone_error *err)
 	for (int64_t i = 0; i < b->batch; i++)
 		free((void *)(uintptr_t)prompts[i].ids);
 	free(prompts);
+	free(b->has_begun);
 	return best;
 }
 
@@ -343,8 +347,14 @@ main(int argc, char **argv)
 		.threads = number(argc, argv, "--threads", 0),
 		.rounds = number(argc, argv, "--rounds", 3)};
 
-	if (!b.model || b.prompt_tokens < 1 || b.new_tokens < 1 || b.batch < 1 || b.rounds < 1)
+	if (!b.model || b.model[0] == '-' || b.prompt_tokens < 1 || b.new_tokens < 1 ||
+		b.batch < 1 || b.rounds < 1) {
+		(void)fprintf(stderr,
+			"bench_generate MODEL|smollm2 [--compute f32|bf16] [--storage native|nf4|...]\n"
+			"    [--prompt-tokens 512] [--new-tokens 128] [--batch 1] [--shared 0]\n"
+			"    [--threads N] [--rounds 3] [--wall] [--json] [--profile]\n");
 		return 2;
+	}
 	if (b.threads == 1 && !has(argc, argv, "--wall"))
 		the_clock = CLOCK_PROCESS_CPUTIME_ID;
 	bench(&b, has(argc, argv, "--profile"));

@@ -1,11 +1,7 @@
 /*
  * bench_step.c - whole optimizer steps of a model, as a share of what the machine could do.
  *
- *     bench_step MODEL|smollm2 [--full] [--compute f32|bf16] [--storage native|nf4|...]
- *                [--rows 2048] [--length 256] [--micro ROWS] [--rank 8] [--supervised 1.0]
- *                [--steps 5] [--threads N] [--json] [--profile | --places]
- *                [--path auto|avx512_bf16|avx512|avx2|portable] [--single] [--chunk 256]
- *                [--recompute]
+ *     bench_step MODEL|smollm2 [FLAG...]
  *
  * "smollm2" is a model of SmolLM2-135M's shape with random bf16 weights, made in $TMPDIR.
  * Steps of LoRA (all linear layers) or of full fine-tuning run on random tokens; the best and
@@ -98,6 +94,13 @@ text_of(int argc, char **argv, const char *flag, const char *otherwise)
 	return otherwise;
 }
 
+static const char usage[] =
+	"bench_step MODEL|smollm2 [--full] [--compute f32|bf16] [--storage native|nf4|...]\n"
+	"    [--rows 2048] [--length 256] [--micro ROWS] [--rank 8] [--supervised 1.0]\n"
+	"    [--steps 5] [--threads N] [--json] [--profile | --places] [--single]\n"
+	"    [--path auto|avx512_bf16|avx512|avx2|portable] [--chunk 256] [--recompute]\n"
+	"rows is a multiple of micro, and micro of length; the words are in etc/bench/README.md\n";
+
 static double
 number(int argc, char **argv, const char *flag, double otherwise)
 {
@@ -147,7 +150,7 @@ parse(int argc, char **argv)
 static bool
 is_sound(const struct options *o)
 {
-	return o->model && o->steps > 0 && o->steps <= STEPS_MAX && o->length > 0 && o->micro > 0 &&
+	return o->model && o->model[0] != '-' && o->steps > 0 && o->steps <= STEPS_MAX && o->length > 0 && o->micro > 0 &&
 		o->micro % o->length == 0 && o->rows >= o->micro && o->rows % o->micro == 0 &&
 		o->chunk > 0 && o->supervised > 0.0 && o->supervised <= 1.0;
 }
@@ -447,7 +450,7 @@ main(int argc, char **argv)
 
 	b.o = parse(argc, argv);
 	if (!is_sound(&b.o)) {
-		(void)fprintf(stderr, "bench_step: the first comment of bench_step.c says how\n");
+		(void)fprintf(stderr, "%s", usage);
 		return 2;
 	}
 	if (b.o.threads == 1)

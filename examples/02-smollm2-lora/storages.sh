@@ -12,6 +12,9 @@
 # --set key=value.  Needs what get_data.sh gets; five minutes on two cores for 100 steps.
 set -eu
 cd "$(dirname "$0")"
+case ${1-} in
+--help | -h) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit ;;
+esac
 steps=100
 if [ "${1:-}" = --steps ]; then
 	steps=${2:?--steps needs a number, or all}

@@ -51,9 +51,9 @@ test_explain_key_says_all_that_its_row_says(void **state)
 		"  auto: no for a metric that ends in loss, else yes\n");
 	expect("memory_limit",
 		"[train] memory_limit\n"
-		"  bytes, such as 512, 64K or 8GiB, at least 1048576; not set by default\n"
-		"  bytes a run may plan for, such as 8GiB: cuts smaller, then computes layers "
-		"again\n"
+		"  bytes, such as 64KiB, 512MiB or 8GiB, at least 1048576; not set by default\n"
+		"  memory a run may plan for, such as 8GiB: micro-batches become smaller, then "
+		"layers are computed again in the backward; a plan is true to a few percent\n"
 		"  a run that goes on may change it\n");
 	expect("padding_free", "padding_free: always: there is no padding here; delete the line\n");
 }
