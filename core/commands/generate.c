@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "answers.h"
@@ -16,6 +15,7 @@
 #include "data/jsonl.h"
 #include "model/hf_config.h"
 #include "result.h"
+#include "session.h"
 #include "train/identity.h"
 
 enum { STDIN_MAX = 64 << 20 };
@@ -350,15 +350,6 @@ make_ready(struct asking *a, const struct hn_decoding *decoding, struct hone_err
 	return st ? st : hn_result_load(&a->result, &a->run, &a->engine, err);
 }
 
-static double
-seconds(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static void
 tell_pace(const struct asking *a, double s)
 {
@@ -391,11 +382,11 @@ generate(struct asking *a, struct hone_error *err)
 		st = ask(a, a->prompts[i], err);
 	if (!st)
 		st = make_ready(a, &decoding, err);
-	begin = seconds();
+	begin = hn_now_s();
 	if (!st)
 		st = hn_answers_run(&a->answers, &decoding, &sink, err);
 	if (!st) {
-		tell_pace(a, seconds() - begin);
+		tell_pace(a, hn_now_s() - begin);
 		warn_of_room(a, &decoding);
 	}
 	return st ? st : hn_model_check_unchanged(&a->run.model, err);

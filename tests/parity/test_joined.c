@@ -530,7 +530,8 @@ stack_run(const struct ops_device *device, const struct stack *l, uint32_t step)
 }
 
 /* A product of few columns that runs before the weight under it was read by the product that
- * waits.  The wide result is formed in one sum or in two, and is compared above. */
+ * waits.  The wide result is formed in one sum or in two: 104 products of numbers below 1 in f32 are
+ * within 104 of its roundings, 1e-5. */
 static void
 test_joined_stack_leaves_alone_what_a_waiting_product_reads(void **state)
 {
@@ -550,7 +551,7 @@ test_joined_stack_leaves_alone_what_a_waiting_product_reads(void **state)
 		assert_memory_equal(one.memory, all.memory, (size_t)S_Y * STACKED_FLOATS * 4);
 		for (int64_t i = 0; i < 60 * 40; i++)
 			far = fmax(far, fabs(element(&one.o[S_Y], i) - element(&all.o[S_Y], i)));
-		assert_true(far < 1e-4);
+		assert_true(far < 2e-5);
 		free(one.memory);
 		free(all.memory);
 		ops_close(&cpu);

@@ -131,18 +131,9 @@ round_block(const float *restrict src, int n, uint16_t *restrict dst)
 			round_block(some, elems, dst);                                             \
 		}                                                                                  \
 	}
-#define ALL_F32(path, target)                                                                      \
-	TO_F32(path, target, q4_0, 32, 18)                                                         \
-	TO_F32(path, target, q4_1, 32, 20)                                                         \
-	TO_F32(path, target, q8_0, 32, 34)                                                         \
-	TO_F32(path, target, q4_k, 256, 144)                                                       \
-	TO_F32(path, target, q6_k, 256, 210)
-#define ALL_BF16(path, target)                                                                     \
-	TO_BF16(path, target, q4_0, 32, 18)                                                        \
-	TO_BF16(path, target, q4_1, 32, 20)                                                        \
-	TO_BF16(path, target, q8_0, 32, 34)                                                        \
-	TO_BF16(path, target, q4_k, 256, 144)                                                      \
-	TO_BF16(path, target, q6_k, 256, 210)
+#define ALL(one, path, target)                                                                     \
+	one(path, target, q4_0, 32, 18) one(path, target, q4_1, 32, 20) one(path, target, q8_0,    \
+		32, 34) one(path, target, q4_k, 256, 144) one(path, target, q6_k, 256, 210)
 #define TABLE(path)                                                                                \
 	const struct ggml_decoders ggml_##path = {                                                 \
 		.f32 = {q4_0_f32_##path, q4_1_f32_##path, q8_0_f32_##path, q4_k_f32_##path,        \
@@ -151,8 +142,8 @@ round_block(const float *restrict src, int n, uint16_t *restrict dst)
 			q6_k_bf16_##path},                                                         \
 	}
 
-ALL_F32(portable, )
-ALL_BF16(portable, )
+ALL(TO_F32, portable, )
+ALL(TO_BF16, portable, )
 TABLE(portable);
 
 #ifdef __x86_64__
@@ -161,11 +152,11 @@ TABLE(portable);
 #define AVX2 __attribute__((target("avx2")))
 /* No processor has AVX-512 without f16c. */
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,f16c")))
-ALL_F32(avx2, AVX2)
-ALL_BF16(avx2, AVX2)
+ALL(TO_F32, avx2, AVX2)
+ALL(TO_BF16, avx2, AVX2)
 TABLE(avx2);
 
-ALL_F32(avx512, AVX512)
+ALL(TO_F32, avx512, AVX512)
 TO_BF16(avx512, AVX512, q6_k, 256, 210)
 
 /* ---- bf16 with AVX-512: of 4-bit codes the 16 values of a scale are rounded, not the weights ---- */
