@@ -288,9 +288,9 @@ supports(void *device, const struct hone_command *command, struct hone_error *er
 }
 
 static enum hone_status
-run_call(const struct cpu_call *call, struct hone_error *err)
+run_call(const struct cpu_call *call, cpu_op beside, struct hone_error *err)
 {
-	const cpu_op op = cpu_op_find(call->c->op);
+	const cpu_op op = beside ? beside : cpu_op_find(call->c->op);
 	enum hone_status st;
 
 	if (!op)
@@ -302,26 +302,13 @@ run_call(const struct cpu_call *call, struct hone_error *err)
 	return st;
 }
 
-/* How a command is run together with those beside it; NULL = alone. */
-typedef enum hone_status (*run_fn)(
-	const struct cpu_call *call, uint32_t *taken, struct hone_error *err);
-
-static run_fn
+/* What runs a command together with those beside it; NULL = its own operation does. */
+static cpu_op
 find_beside(const struct cpu_call *call)
 {
 	if (!call->waiting && cpu_is_packed(call->c, call->run))
 		return cpu_product_packed;
 	return cpu_is_stack(call->c, call->run) ? cpu_product_stack : NULL;
-}
-
-static enum hone_status
-run_beside(run_fn fn, const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
-{
-	const enum hone_status st = fn(call, taken, err);
-
-	if (st && call->c->name)
-		hone_error_while(err, "computing %s", call->c->name);
-	return st;
 }
 
 static enum hone_status
@@ -344,18 +331,19 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 			.waiting = waiting,
 			.later = at + stride,
 			.n_later = n - i - 1,
-			.stride = stride};
-		run_fn beside;
+			.stride = stride,
+			.taken = &taken};
+		cpu_op beside;
 
 		n_done = 1;
 		if (taken & 1)
 			continue;
 		beside = find_beside(&call);
 		if (beside) {
-			st = run_beside(beside, &call, &taken, err);
+			st = run_call(&call, beside, err);
 			continue;
 		}
-		n_done = cpu_gate_run(d, at, n - i, stride, run);
+		n_done = cpu_gate_run(&call);
 		if (n_done)
 			continue;
 		n_done = 1;
@@ -369,7 +357,7 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 			call.joined = waiting;
 			waiting = NULL;
 		}
-		st = run_call(&call, err);
+		st = run_call(&call, NULL, err);
 	}
 	return st;
 }

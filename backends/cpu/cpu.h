@@ -49,7 +49,16 @@ struct cpu_call {
 	const struct hone_command *waiting; /* one before it that waits for a later one, or NULL */
 	const uint8_t *later;               /* commands after it, `stride` apart */
 	uint32_t n_later, stride;
+	uint32_t *taken; /* CPU_TAKEN(i): later command i has run already, or runs with this one */
 };
+
+#define CPU_TAKEN(i) (UINT32_C(2) << (i))
+
+static inline const struct hone_command *
+cpu_later(const struct cpu_call *call, uint32_t i)
+{
+	return (const void *)(call->later + (size_t)i * call->stride);
+}
 
 /* A dense operand on the host: rows are live rows. */
 struct cpu_mat {
@@ -155,6 +164,17 @@ cpu_round_up(int64_t a, int64_t b)
 	return cpu_ceil(a, b) * b;
 }
 
+/* The least common multiple. */
+static inline int64_t
+cpu_least_multiple(int64_t a, int64_t b)
+{
+	int64_t m = a;
+
+	while (m % b)
+		m += a;
+	return m;
+}
+
 /* product.c: y [m, n] = a b + u v + c for dense operands, u v of the same form (NT, NN). */
 enum { CPU_NT = 0, CPU_NN = 1, CPU_TN = 2 };
 struct cpu_product {
@@ -163,6 +183,7 @@ struct cpu_product {
 	int64_t r;                       /* of u v; 0 = none */
 	struct cpu_mat a, b, u, v, c, y; /* c.p NULL = none; rows and cols unused */
 	int64_t lda, ldb, ldu, ldv, ldy; /* elements from row to row; c has y's */
+	const struct cpu_end *end;       /* NULL, or what follows it; NT and NN of product.c */
 };
 
 /* pointwise.c: how b lies beside a in BINARY. */
@@ -174,6 +195,11 @@ enum cpu_beside {
 	CPU_BESIDE_NEITHER
 };
 enum cpu_beside cpu_beside(const struct hone_operand *a, const struct hone_operand *b);
+
+/* rope.c: columns [col, col + D) of a row, whole heads, which may be turned in place. */
+void cpu_rope_row(const struct hn_cpu_kernels *k, const struct hone_attr_rope *attr,
+	const struct cpu_mat *x, const struct cpu_mat *table, const struct cpu_mat *y, int64_t row,
+	int64_t col, int64_t D);
 
 /* stored.c: elements [first, first + n) of a stored operand as f32, whatever its blocks;
  * `buffer` holds cpu_stored_buffer(o) floats beside the result. */

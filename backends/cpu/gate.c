@@ -12,13 +12,6 @@
  */
 #include "joined.h"
 
-struct gate {
-	struct cpu_device *d;
-	struct hn_gate forward;
-	struct hn_gate_back back;
-	int64_t n, element;
-};
-
 static int
 known_kind(int32_t kind)
 {
@@ -76,7 +69,7 @@ beside(const struct hone_command *c, const struct hone_operand *place, const str
 }
 
 static int
-find_forward(struct gate *g, const struct hone_command *f, const struct hone_command *mul,
+find_forward(struct cpu_gate *g, const struct hone_command *f, const struct hone_command *mul,
 	const struct hone_run *run)
 {
 	const struct hone_operand *x = &f->in[0], *s = &f->out[0], *h = &mul->out[0], *u;
@@ -97,11 +90,12 @@ find_forward(struct gate *g, const struct hone_command *f, const struct hone_com
 		.s = same(s, h, run) ? NULL : hone_operand_host(s, run),
 		.h = hone_operand_host(h, run)};
 	g->n = hone_operand_rows(s, run) * hone_operand_row_elems(s);
+	g->is_back = 0;
 	return 1;
 }
 
 static int
-find_back(struct gate *g, const struct hone_command *mul, const struct hone_command *other,
+find_back(struct cpu_gate *g, const struct hone_command *mul, const struct hone_command *other,
 	const struct hone_command *back, const struct hone_run *run)
 {
 	const struct hone_operand *t = &mul->out[0], *dx = &back->out[0], *x = &back->in[1];
@@ -128,64 +122,85 @@ find_back(struct gate *g, const struct hone_command *mul, const struct hone_comm
 		.dx = hone_operand_host(dx, run),
 		.du = hone_operand_host(du, run)};
 	g->n = hone_operand_rows(t, run) * hone_operand_row_elems(t);
+	g->is_back = 1;
 	return 1;
 }
 
-static void
-piece_forward(void *ctx, int64_t i, int32_t worker)
+uint32_t
+cpu_gate_find(struct cpu_gate *g, const struct hone_command *const *c, uint32_t n,
+	const struct hone_run *run)
 {
-	const struct gate *g = ctx;
-	const int64_t at = i * HN_CPU_PIECE * g->element;
-	struct hn_gate part = g->forward;
-
-	(void)worker;
-	part.n = cpu_min(HN_CPU_PIECE, g->n - i * HN_CPU_PIECE);
-	part.x = (const uint8_t *)part.x + at;
-	part.u = (const uint8_t *)part.u + at;
-	part.s = part.s ? (uint8_t *)part.s + at : NULL;
-	part.h = (uint8_t *)part.h + at;
-	g->d->k->gate(&part);
+	if (n < 2)
+		return 0;
+	g->element = hone_dtype_bytes(c[0]->out[0].dtype);
+	if (c[0]->op == HONE_OP_UNARY)
+		return find_forward(g, c[0], c[1], run) ? 2 : 0;
+	if (n < 3 || !is_multiplication(c[0]) || c[2]->op != HONE_OP_UNARY_BACK)
+		return 0;
+	return find_back(g, c[0], c[1], c[2], run) ? 3 : 0;
 }
 
-static void
-piece_back(void *ctx, int64_t i, int32_t worker)
+void
+cpu_gate_part(
+	const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t n)
 {
-	const struct gate *g = ctx;
-	const int64_t at = i * HN_CPU_PIECE * g->element;
-	struct hn_gate_back part = g->back;
+	const int64_t byte = at * g->element;
+
+	if (g->is_back) {
+		const struct hn_gate_back *b = &g->back;
+		const struct hn_gate_back part = {.kind = b->kind,
+			.bf16 = b->bf16,
+			.n = n,
+			.x = (const uint8_t *)b->x + byte,
+			.u = (const uint8_t *)b->u + byte,
+			.s = (const uint8_t *)b->s + byte,
+			.d = (const uint8_t *)b->d + byte,
+			.dx = (uint8_t *)b->dx + byte,
+			.du = (uint8_t *)b->du + byte};
+
+		k->gate_back(&part);
+	} else {
+		const struct hn_gate *f = &g->forward;
+		const struct hn_gate part = {.kind = f->kind,
+			.bf16 = f->bf16,
+			.n = n,
+			.x = (const uint8_t *)f->x + byte,
+			.u = (const uint8_t *)f->u + byte,
+			.s = f->s ? (uint8_t *)f->s + byte : NULL,
+			.h = (uint8_t *)f->h + byte};
+
+		k->gate(&part);
+	}
+}
+
+struct job {
+	struct cpu_gate gate;
+	const struct hn_cpu_kernels *k;
+};
+
+static void
+piece(void *ctx, int64_t i, int32_t worker)
+{
+	const struct job *job = ctx;
+	const int64_t at = i * HN_CPU_PIECE;
 
 	(void)worker;
-	part.n = cpu_min(HN_CPU_PIECE, g->n - i * HN_CPU_PIECE);
-	part.x = (const uint8_t *)part.x + at;
-	part.u = (const uint8_t *)part.u + at;
-	part.s = (const uint8_t *)part.s + at;
-	part.d = (const uint8_t *)part.d + at;
-	part.dx = (uint8_t *)part.dx + at;
-	part.du = (uint8_t *)part.du + at;
-	g->d->k->gate_back(&part);
+	cpu_gate_part(job->k, &job->gate, at, cpu_min(HN_CPU_PIECE, job->gate.n - at));
 }
 
 uint32_t
-cpu_gate_run(struct cpu_device *d, const void *commands, uint32_t n, uint32_t stride,
-	const struct hone_run *run)
+cpu_gate_run(const struct cpu_call *call)
 {
-	const uint8_t *at = commands;
-	const struct hone_command *c = commands, *next, *third;
-	struct gate g = {.d = d};
+	const struct hone_command *c[CPU_GATE_COMMANDS] = {call->c};
+	struct job job = {.k = call->k};
+	uint32_t n = 1;
 
-	if (n < 2 || (c->op != HONE_OP_UNARY && !is_multiplication(c)))
+	if (call->c->op != HONE_OP_UNARY && call->c->op != HONE_OP_BINARY)
 		return 0;
-	next = (const void *)(at + stride);
-	g.element = hone_dtype_bytes(c->out[0].dtype);
-	if (c->op == HONE_OP_UNARY) {
-		if (!find_forward(&g, c, next, run))
-			return 0;
-		cpu_run(d, cpu_ceil(g.n, HN_CPU_PIECE), piece_forward, &g);
-		return 2;
-	}
-	third = (const void *)(at + 2 * (size_t)stride);
-	if (n < 3 || third->op != HONE_OP_UNARY_BACK || !find_back(&g, c, next, third, run))
-		return 0;
-	cpu_run(d, cpu_ceil(g.n, HN_CPU_PIECE), piece_back, &g);
-	return 3;
+	for (; n < CPU_GATE_COMMANDS && n <= call->n_later; n++)
+		c[n] = cpu_later(call, n - 1);
+	n = cpu_gate_find(&job.gate, c, n, call->run);
+	if (n)
+		cpu_run(call->d, cpu_ceil(job.gate.n, HN_CPU_PIECE), piece, &job);
+	return n;
 }

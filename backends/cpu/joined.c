@@ -75,23 +75,21 @@ cpu_may_pass(const struct hone_command *later, const struct hone_command *earlie
 }
 
 void
-cpu_take_party(const struct cpu_call *call, const struct cpu_party *party, uint32_t *taken)
+cpu_take_party(const struct cpu_call *call, const struct cpu_party *party)
 {
 	for (uint32_t i = 0; i < call->n_later && i < LOOK_AHEAD; i++) {
-		const struct hone_command *c =
-			(const void *)(call->later + (size_t)i * call->stride);
-		const uint32_t bit = UINT32_C(2) << i;
-		int may = !(*taken & bit) && party->fits(party->job, c) &&
+		const struct hone_command *c = cpu_later(call, i);
+		const uint32_t bit = CPU_TAKEN(i);
+		int may = !(*call->taken & bit) && party->fits(party->job, c) &&
 			cpu_may_pass(c, call->c, call->run) &&
 			(!call->waiting || cpu_may_pass(c, call->waiting, call->run));
 
 		for (uint32_t j = 0; j < i && may; j++)
-			may = cpu_may_pass(c,
-				(const void *)(call->later + (size_t)j * call->stride), call->run);
+			may = cpu_may_pass(c, cpu_later(call, j), call->run);
 		if (!may)
 			continue;
 		party->add(party->job, c);
-		*taken |= bit;
+		*call->taken |= bit;
 	}
 }
 

@@ -64,6 +64,7 @@ struct plan {
 	int64_t rows, cols, depth;  /* of a block; depth is even */
 	int64_t n_rows, n_cols;     /* blocks; NT, NN: n_cols of each thread's run of columns */
 	int64_t run;                /* NT, NN: columns of a run */
+	int64_t unit;               /* NT, NN: columns that no piece divides, whole panels */
 	int64_t panel;              /* columns of a full panel */
 	uint64_t a_at, c_at, bytes; /* scratch of a worker: b at 0, a, c */
 	int32_t deep, pad;          /* NT, NN: one block of k after the other, for all pieces */
@@ -109,13 +110,13 @@ cut_evenly(struct plan *plan, int64_t pieces)
 static int64_t
 piece_width(const struct plan *plan, int64_t left)
 {
-	const int64_t half = left / 2 / plan->panel * plan->panel;
+	const int64_t half = left / 2 / plan->unit * plan->unit;
 
 	if (plan->d->n_workers == 1)
 		return cpu_min(plan->cols, left);
-	return half >= plan->cols    ? plan->cols
-		: half > plan->panel ? half
-				     : cpu_min(plan->panel, left);
+	return half >= plan->cols   ? plan->cols
+		: half > plan->unit ? half
+				    : cpu_min(plan->unit, left);
 }
 
 /* Of piece i of a run: its first column, and in *width how many it takes; 0 behind the last. */
@@ -138,7 +139,7 @@ cut_runs(struct plan *plan)
 {
 	int64_t width = 1;
 
-	plan->run = cpu_round_up(cpu_ceil(plan->p->n, plan->d->n_workers), plan->panel);
+	plan->run = cpu_round_up(cpu_ceil(plan->p->n, plan->d->n_workers), plan->unit);
 	plan->n_cols = cpu_max(plan->run / plan->cols - 1, 0);
 	while (piece_column(plan, plan->n_cols, &width), width > 0)
 		plan->n_cols++;
@@ -200,9 +201,11 @@ plan_make(struct plan *plan)
 	plan->n_rows = cpu_ceil(plan->chunk, plan->rows);
 
 	/* Columns: as many as stay in L2. */
-	cols = B_BYTES / (plan->depth * element) / plan->panel * plan->panel;
-	cols = cols > WIDEST ? WIDEST : cols < plan->panel ? plan->panel : cols;
-	plan->cols = cols;
+	plan->unit = plan->panel;
+	if (p->end)
+		plan->unit = cpu_least_multiple(plan->panel, p->end->unit);
+	cols = cpu_min(WIDEST, B_BYTES / (plan->depth * element)) / plan->unit * plan->unit;
+	plan->cols = cpu_max(cols, plan->unit);
 	if (tn)
 		cut_evenly(plan, pieces);
 	else
@@ -306,7 +309,7 @@ ends_as_bf16(const struct cpu_product *p)
 }
 
 static void
-set_end(const struct cpu_product *p, struct hn_tile *t, int64_t row, int64_t col)
+set_target(const struct cpu_product *p, struct hn_tile *t, int64_t row, int64_t col)
 {
 	const int64_t at = row * p->ldy + col;
 
@@ -412,6 +415,8 @@ walk_panels(struct walk *w, int64_t row)
 		t->ahead = &w->ahead;
 		if (tn || (w->last && p->c.p))
 			fetch_addend(p, row, t->m, col, n);
+		if (w->last && p->end)
+			cpu_end_fetch(p->end, row, t->m, col, n);
 		if (in_place && n == t->w) {
 			t->c = (float *)(void *)cpu_at(&p->y, row * p->ldy + col);
 			t->ldc = p->ldy;
@@ -422,7 +427,7 @@ walk_panels(struct walk *w, int64_t row)
 			t->ldc = w->sums ? w->ldsums : plan->panel;
 			t->add = w->sums && carry;
 			if (w->last && n == t->w && ends_as_bf16(p))
-				set_end(p, t, row, col);
+				set_target(p, t, row, col);
 			run(t);
 			if (!t->y && w->last)
 				finish_tile(plan, t->c, t->ldc, row, t->m, col, n, tn && carry);
@@ -510,6 +515,8 @@ piece(void *ctx, int64_t i, int32_t worker)
 				w.sums = c + (row - row0) * plan->cols;
 			tile_a(plan, &w.t, copy, row, k0, depth);
 			walk_panels(&w, row);
+			if (w.last && p->end)
+				cpu_end_run(p->end, row, w.t.m, col0, col1 - col0);
 		}
 	}
 }
@@ -724,6 +731,7 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 {
 	struct cpu_product p = cpu_product_of(call->c, call->run), next;
 	const struct hone_operand *b = &call->c->in[1];
+	struct cpu_end end;
 
 	if (call->joined) {
 		const struct cpu_product earlier = cpu_product_of(call->joined, call->run);
@@ -738,5 +746,8 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 		return cpu_product_stored(call, b, &p, err);
 	if (cpu_product_is_thin(&p))
 		return cpu_product_thin(call->d, &p, err);
+	cpu_end_find(call, &p, &end);
+	if (end.n)
+		p.end = &end;
 	return cpu_product_run(call->d, &p, find_next(call, &next) ? &next : NULL, 0, err);
 }

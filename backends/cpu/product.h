@@ -33,8 +33,7 @@ enum hone_status cpu_product_thin(
 /* NT with at most HN_THIN rows of a dense b, as adapters begin; cpu_product_stack runs it with those
  * after it that multiply the same rows (see cpu_take_party). */
 int cpu_is_stack(const struct hone_command *c, const struct hone_run *run);
-enum hone_status cpu_product_stack(
-	const struct cpu_call *call, uint32_t *taken, struct hone_error *err);
+enum hone_status cpu_product_stack(const struct cpu_call *call, struct hone_error *err);
 
 /* NT of a few rows with a weight that is read as it is stored (p->b is not), as when text is
  * generated: of a quantised one up to CPU_FEW rows, more are faster on the tiles of product.c. */
@@ -43,8 +42,7 @@ int cpu_product_is_packed(const struct cpu_product *p, const struct hone_operand
 
 /* Runs call->c and whichever of the commands after it multiply the same rows and may run beside
  * it (see cpu_take_party). */
-enum hone_status cpu_product_packed(
-	const struct cpu_call *call, uint32_t *taken, struct hone_error *err);
+enum hone_status cpu_product_packed(const struct cpu_call *call, struct hone_error *err);
 /* Is the command such a product? */
 int cpu_is_packed(const struct hone_command *c, const struct hone_run *run);
 

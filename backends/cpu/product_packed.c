@@ -211,7 +211,7 @@ fits(const void *ctx, const struct hone_command *c)
 }
 
 enum hone_status
-cpu_product_packed(const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
+cpu_product_packed(const struct cpu_call *call, struct hone_error *err)
 {
 	struct job job = {.call = call};
 	const struct cpu_party party = {.fits = fits, .add = add, .job = &job};
@@ -220,7 +220,7 @@ cpu_product_packed(const struct cpu_call *call, uint32_t *taken, struct hone_err
 	enum hone_status st;
 
 	add(&job, call->c);
-	cpu_take_party(call, &party, taken);
+	cpu_take_party(call, &party);
 	m = job.product[0].p.m;
 	k = job.product[0].p.k;
 	ldx = HN_PACKED_X(k);

@@ -251,13 +251,13 @@ add(void *job, const struct hone_command *c)
 }
 
 enum hone_status
-cpu_product_stack(const struct cpu_call *call, uint32_t *taken, struct hone_error *err)
+cpu_product_stack(const struct cpu_call *call, struct hone_error *err)
 {
 	struct dots all = {.call = call};
 	const struct cpu_party party = {.fits = fits, .add = add, .job = &all};
 
 	add(&all, call->c);
-	cpu_take_party(call, &party, taken);
+	cpu_take_party(call, &party);
 	return run_dots(call->d, &all, err);
 }
 

@@ -6,6 +6,9 @@
  * placed largest first at the lowest offset that is free during their lifetime (first-fit
  * decreasing; Pisarchyk and Lee 2020 find it within a few per cent of the bound).  The
  * result of an op may take the memory of an operand that dies there.
+ *
+ * What a product reads lives until the elementwise commands behind it have run, so that none of
+ * them is given its memory: a backend may then run them on each block that the product forms.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +16,7 @@
 #include "graph/program.h"
 
 enum { ALIGN = 64 };
+enum { NEAR = 12 }; /* commands from a product to the last that a backend may run with it */
 
 struct life {
 	uint32_t first, last; /* positions in the order */
@@ -27,6 +31,7 @@ struct plan {
 	struct life *life;                    /* by value */
 	uint32_t *region_first, *region_last; /* by space */
 	bool *is_read;                        /* by value: an operand of a node that runs */
+	uint32_t *until;                      /* by position: how long its operands are held */
 };
 
 /* Columns of a chunked space lie whole in the host's memory; only what commands make
@@ -87,6 +92,53 @@ find_region_spans(struct plan *plan)
 	}
 }
 
+/* May a backend run the node on the blocks of a product before it? */
+static bool
+ends_products(const struct hn_node *node)
+{
+	switch (node->op) {
+	case HONE_OP_MATMUL: /* one that is added to another */
+	case HONE_OP_UNARY:
+	case HONE_OP_UNARY_BACK:
+	case HONE_OP_BINARY:
+	case HONE_OP_ROPE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* From the end, so that a chain is held until its last command. */
+static void
+find_holds(struct plan *plan)
+{
+	const struct hn_program *p = plan->program;
+	uint32_t *position = hn_alloc(plan->graph->n_nodes * sizeof *position);
+
+	for (uint32_t i = 0; i < plan->graph->n_nodes; i++)
+		position[i] = UINT32_MAX;
+	for (uint32_t t = 0; t < p->n_order; t++) {
+		position[p->order[t]] = t;
+		plan->until[t] = t;
+	}
+	for (uint32_t t = p->n_order; t-- > 0;) {
+		const struct hn_node *node = &plan->graph->nodes[p->order[t]];
+		const uint32_t first = node->op == HONE_OP_MATMUL ? 2 : 0;
+
+		for (uint32_t k = first; k < node->n_in && ends_products(node); k++) {
+			const uint32_t made = position[plan->graph->values[node->in[k]].node];
+
+			if (made == UINT32_MAX || made >= t || plan->until[t] - made > NEAR ||
+				!ends_products(&plan->graph->nodes[p->order[made]]) ||
+				p->unit_space[made] != p->unit_space[t])
+				continue;
+			if (plan->until[t] > plan->until[made])
+				plan->until[made] = plan->until[t];
+		}
+	}
+	free(position);
+}
+
 /* In positions of the order. What a region reads from outside, or sums over its chunks,
  * lives as long as the region: the next chunk needs it again. Named outputs live to the
  * end. */
@@ -98,11 +150,13 @@ find_lifetimes(struct plan *plan)
 	for (uint32_t t = 0; t < p->n_order; t++) {
 		const struct hn_node *node = &plan->graph->nodes[p->order[t]];
 		const uint32_t s = p->unit_space[t];
+		const int32_t in_place = hn_op_of(plan->graph, node->op)->in_place;
 
 		for (uint32_t k = 0; k < node->n_in; k++) {
 			struct life *life = &plan->life[node->in[k]];
 			const bool is_outer = s && !hn_program_is_inner(p, node->in[k]);
-			const uint32_t last = is_outer ? plan->region_last[s] : t;
+			const uint32_t end = (int32_t)k == in_place ? t : plan->until[t];
+			const uint32_t last = is_outer ? plan->region_last[s] : end;
 
 			plan->is_read[node->in[k]] = true;
 			if (last > life->last)
@@ -384,9 +438,11 @@ hn_program_place(struct hn_program *program, struct hone_error *err)
 	memset(plan.life, 0, graph->n_values * sizeof *plan.life);
 	plan.is_read = hn_alloc(graph->n_values * sizeof *plan.is_read);
 	memset(plan.is_read, 0, graph->n_values * sizeof *plan.is_read);
+	plan.until = hn_alloc((program->n_order + 1u) * sizeof *plan.until);
 	plan.region_first = hn_alloc(graph->n_spaces * sizeof *plan.region_first);
 	plan.region_last = hn_alloc(graph->n_spaces * sizeof *plan.region_last);
 	find_region_spans(&plan);
+	find_holds(&plan);
 	find_lifetimes(&plan);
 	place_leaves(&plan);
 	keep_until_added(&plan);
@@ -394,6 +450,7 @@ hn_program_place(struct hn_program *program, struct hone_error *err)
 	place_values(&plan);
 	free(plan.life);
 	free(plan.is_read);
+	free(plan.until);
 	free(plan.region_first);
 	free(plan.region_last);
 	return HONE_OK;
