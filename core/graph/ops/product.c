@@ -57,6 +57,7 @@ infer_matmul(struct hn_infer *infer)
 	return true;
 }
 
+/* The gradient of b first: then what follows that of a, elementwise, stands right behind it. */
 static void
 backward_matmul(struct hn_gradient *grad)
 {
@@ -66,16 +67,16 @@ backward_matmul(struct hn_gradient *grad)
 
 	switch (attr->form) {
 	case HONE_MATMUL_NT:
-		if (grad->wants[0])
-			grad->dx[0] = hone_matmul_nn(g, dy, b);
 		if (grad->wants[1])
 			grad->dx[1] = hone_matmul_tn(g, dy, a);
+		if (grad->wants[0])
+			grad->dx[0] = hone_matmul_nn(g, dy, b);
 		break;
 	case HONE_MATMUL_NN:
-		if (grad->wants[0])
-			grad->dx[0] = hone_matmul_nt(g, dy, b);
 		if (grad->wants[1])
 			grad->dx[1] = hone_matmul_tn(g, a, dy);
+		if (grad->wants[0])
+			grad->dx[0] = hone_matmul_nt(g, dy, b);
 		break;
 	default:
 		if (grad->wants[0])
