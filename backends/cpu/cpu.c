@@ -85,8 +85,9 @@ alignment_of(uint64_t bytes)
 #endif
 }
 
-static enum hone_status
-grow(struct cpu_scratch *s, uint64_t bytes, int32_t is_probe, struct hone_error *err)
+enum hone_status
+cpu_scratch_grow(const struct cpu_device *d, struct cpu_scratch *s, uint64_t bytes,
+	struct hone_error *err)
 {
 	const uint64_t align = alignment_of(bytes);
 	uint8_t *memory;
@@ -94,7 +95,7 @@ grow(struct cpu_scratch *s, uint64_t bytes, int32_t is_probe, struct hone_error 
 	if (bytes <= s->bytes)
 		return HONE_OK;
 	bytes = (bytes + align - 1) / align * align;
-	if (is_probe) {
+	if (d->is_probe) {
 		s->bytes = bytes;
 		return HONE_OK;
 	}
@@ -115,10 +116,10 @@ enum hone_status
 cpu_reserve(struct cpu_device *d, uint64_t shared, uint64_t each, struct hone_error *err)
 {
 	const int32_t n = d->is_probe ? 1 : d->n_workers; /* a probe's one stands for all */
-	enum hone_status st = grow(&d->shared, shared, d->is_probe, err);
+	enum hone_status st = cpu_scratch_grow(d, &d->shared, shared, err);
 
 	for (int32_t i = 0; i < n && st == HONE_OK; i++)
-		st = grow(&d->worker[i], each, d->is_probe, err);
+		st = cpu_scratch_grow(d, &d->worker[i], each, err);
 	return st;
 }
 
@@ -192,6 +193,7 @@ device_close(void *device)
 		free(d->worker[i].memory);
 	for (size_t i = 0; i < d->n_owned; i++)
 		free(d->owned[i]);
+	cpu_strips_destroy(d->strips);
 	free(d->owned);
 	free(d->worker);
 	free(d->shared.memory);
@@ -216,7 +218,8 @@ device_open(const void *self, uint32_t i, void **device, struct hone_error *err)
 	if (d->n_workers < 1)
 		d->n_workers = 1;
 	d->worker = calloc((size_t)d->n_workers, sizeof *d->worker);
-	if (!d->worker) {
+	d->strips = cpu_strips_create();
+	if (!d->worker || !d->strips) {
 		device_close(d);
 		return hone_fail(err, HONE_ENOMEM, "no memory for a device");
 	}
@@ -338,6 +341,7 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 		n_done = 1;
 		if (taken & 1)
 			continue;
+		cpu_strips_yield(&call, call.c);
 		beside = find_beside(&call);
 		if (beside) {
 			st = run_call(&call, beside, err);
@@ -359,6 +363,7 @@ submit(void *device, const struct hone_command *commands, uint32_t n, uint32_t s
 		}
 		st = run_call(&call, NULL, err);
 	}
+	cpu_strips_flush(d);
 	return st;
 }
 

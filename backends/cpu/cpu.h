@@ -34,6 +34,7 @@ struct cpu_device {
 	int32_t n_workers;
 	struct cpu_scratch shared;
 	struct cpu_scratch *worker; /* [n_workers] */
+	struct cpu_strips *strips;  /* products that wait (product_strips.c) */
 	int32_t is_probe;           /* only notes what would be reserved; runs nothing */
 	void **owned;               /* buffers that are not imported */
 	size_t n_owned, owned_max;
@@ -52,7 +53,8 @@ struct cpu_call {
 	uint32_t *taken; /* CPU_TAKEN(i): later command i has run already, or runs with this one */
 };
 
-#define CPU_TAKEN(i) (UINT32_C(2) << (i))
+#define CPU_TAKEN(i)  (UINT32_C(2) << (i))
+#define CPU_TAKEN_MAX 31
 
 static inline const struct hone_command *
 cpu_later(const struct cpu_call *call, uint32_t i)
@@ -73,6 +75,10 @@ typedef enum hone_status (*cpu_op)(const struct cpu_call *call, struct hone_erro
  * Contents are undefined.  [main] */
 enum hone_status cpu_reserve(
 	struct cpu_device *d, uint64_t shared, uint64_t each, struct hone_error *err);
+
+/* One piece of scratch; what it held is lost when it grows.  [main] */
+enum hone_status cpu_scratch_grow(const struct cpu_device *d, struct cpu_scratch *s, uint64_t bytes,
+	struct hone_error *err);
 
 /* Runs fn over [0, n) on the pool, or here when n is 1.  [main] */
 void cpu_run(struct cpu_device *d, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),

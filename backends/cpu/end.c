@@ -15,7 +15,7 @@
  */
 #include "joined.h"
 
-#include <string.h>
+#include "product.h"
 
 #define FULL_MAX  16 /* operands of the block's size */
 #define WHOLE_MAX 12 /* others, which nobody may write */
@@ -331,8 +331,10 @@ cpu_end_find(const struct cpu_call *call, const struct cpu_product *p, struct cp
 			*end = kept;
 			return;
 		}
-		for (uint32_t i = 0; i < some; i++)
+		for (uint32_t i = 0; i < some; i++) {
+			cpu_strips_yield(call, c[at + i]);
 			*call->taken |= bit[at + i];
+		}
 		end->n++;
 		at += some;
 	}

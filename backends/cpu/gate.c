@@ -11,6 +11,7 @@
  * unary_back of reference.
  */
 #include "joined.h"
+#include "product.h"
 
 static int
 known_kind(int32_t kind)
@@ -200,6 +201,8 @@ cpu_gate_run(const struct cpu_call *call)
 	for (; n < CPU_GATE_COMMANDS && n <= call->n_later; n++)
 		c[n] = cpu_later(call, n - 1);
 	n = cpu_gate_find(&job.gate, c, n, call->run);
+	for (uint32_t i = 1; i < n; i++)
+		cpu_strips_yield(call, c[i]);
 	if (n)
 		cpu_run(call->d, cpu_ceil(job.gate.n, HN_CPU_PIECE), piece, &job);
 	return n;

@@ -52,6 +52,12 @@ touches(const struct hone_command *c, struct range r, const struct hone_run *run
 	return 0;
 }
 
+int
+cpu_touches(const struct hone_command *c, const struct hone_operand *o, const struct hone_run *run)
+{
+	return touches(c, range_of(o, run), run);
+}
+
 /* Does `later` write what `c` reads? */
 static int
 overwrites(
@@ -88,8 +94,9 @@ cpu_take_party(const struct cpu_call *call, const struct cpu_party *party)
 			may = cpu_may_pass(c, cpu_later(call, j), call->run);
 		if (!may)
 			continue;
-		party->add(party->job, c);
+		cpu_strips_yield(call, c);
 		*call->taken |= bit;
+		party->add(party->job, c);
 	}
 }
 
@@ -110,8 +117,8 @@ is_product(const struct hone_command *c)
 		!(c->flags & HONE_COMMAND_ACCUMULATE);
 }
 
-static int
-same_place(const struct hone_operand *a, const struct hone_operand *b, const struct hone_run *run)
+int
+cpu_same_place(const struct hone_operand *a, const struct hone_operand *b, const struct hone_run *run)
 {
 	return a->rank == 2 && b->rank == 2 && a->dtype == b->dtype && a->space == b->space &&
 		a->dim[0] == b->dim[0] && a->dim[1] == b->dim[1] &&
@@ -134,8 +141,8 @@ completes(
 	if (!is_product(later) || later->n_in < 3 || one->form != other->form ||
 		c->in[0].dtype != later->in[0].dtype)
 		return 0;
-	if (!same_place(&c->out[0], &later->in[2], run) ||
-		!same_place(&c->out[0], &later->out[0], run))
+	if (!cpu_same_place(&c->out[0], &later->in[2], run) ||
+		!cpu_same_place(&c->out[0], &later->out[0], run))
 		return 0;
 	if (overlap(range_of(&later->in[0], run), range_of(&c->out[0], run)) ||
 		overlap(range_of(&later->in[1], run), range_of(&c->out[0], run)))

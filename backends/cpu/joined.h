@@ -78,6 +78,14 @@ void cpu_end_run(const struct cpu_end *end, int64_t row, int64_t m, int64_t col,
 /* Asks for what it reads there. */
 void cpu_end_fetch(const struct cpu_end *end, int64_t row, int64_t m, int64_t col, int64_t n);
 
+/* Does the command read or write memory of the operand? */
+int cpu_touches(const struct hone_command *c, const struct hone_operand *o,
+	const struct hone_run *run);
+
+/* Matrices of one type and size in one place? */
+int cpu_same_place(const struct hone_operand *a, const struct hone_operand *b,
+	const struct hone_run *run);
+
 /* May `later` run before `earlier`, or beside it?  Neither writes what the other touches. */
 int cpu_may_pass(const struct hone_command *later, const struct hone_command *earlier,
 	const struct hone_run *run);

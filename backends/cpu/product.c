@@ -72,6 +72,7 @@ struct plan {
 	int64_t k0;
 	int64_t chunk, m0, m1;   /* TN: rows of y at a time, and those at hand */
 	int64_t a_rows;          /* TN: of a piece that packs a */
+	int64_t n_strips;        /* pieces that run beside: product_strips.c */
 	const struct plan *next; /* the product after this one, NULL = unknown */
 };
 
@@ -592,12 +593,31 @@ run_tn(struct cpu_device *d, struct plan *plan)
 	}
 }
 
+/* A piece of the product, or behind those of each run one of what runs beside it. */
+static void
+piece_or_strip(void *ctx, int64_t i, int32_t worker)
+{
+	const struct plan *plan = ctx;
+	const int64_t n = plan->d->n_workers, own = plan->n_cols * plan->n_rows;
+	const int64_t more = cpu_ceil(plan->n_strips, n), run = i / (own + more);
+	const int64_t j = i % (own + more);
+
+	if (j < own)
+		piece(ctx, run * own + j, worker);
+	else if (run * more + j - own < plan->n_strips)
+		cpu_strips_piece(plan->d, run * more + j - own, worker);
+}
+
 /* All pieces at once, or block of k after block. */
 static void
 run_blocks(struct cpu_device *d, struct plan *plan)
 {
+	const int64_t n = count_pieces(plan);
+
+	plan->n_strips = cpu_strips_take(d);
 	do {
-		cpu_run(d, count_pieces(plan), piece, plan);
+		cpu_run(d, n + cpu_round_up(plan->n_strips, d->n_workers), piece_or_strip, plan);
+		plan->n_strips = 0;
 		plan->k0 += plan->depth;
 	} while (plan->deep && plan->k0 < plan->p->k);
 }
@@ -745,7 +765,7 @@ cpu_matmul(const struct cpu_call *call, struct hone_error *err)
 	if (b->storage)
 		return cpu_product_stored(call, b, &p, err);
 	if (cpu_product_is_thin(&p))
-		return cpu_product_thin(call->d, &p, err);
+		return cpu_product_thin(call, &p, err);
 	cpu_end_find(call, &p, &end);
 	if (end.n)
 		p.end = &end;

@@ -1,5 +1,5 @@
 /*
- * product.h - what the files of matrix products share (product.c, product_thin.c).
+ * product.h - what the files of matrix products share (product*.c).
  */
 #ifndef HN_CPU_PRODUCT_H
 #define HN_CPU_PRODUCT_H
@@ -28,7 +28,24 @@ enum hone_status cpu_product_stored(const struct cpu_call *call, const struct ho
 /* Products with a side of at most HN_THIN (TN: four times that). */
 int cpu_product_is_thin(const struct cpu_product *p);
 enum hone_status cpu_product_thin(
-	struct cpu_device *d, const struct cpu_product *p, struct hone_error *err);
+	const struct cpu_call *call, const struct cpu_product *p, struct hone_error *err);
+
+/* product_strips.c: gradients of adapters wait, for nobody needs them soon, and run beside a later
+ * product.  `put` lays the call's product aside; `yield` runs what waits unless the command may go
+ * before it; `flush` runs what waits. */
+enum hone_status cpu_strips_put(
+	const struct cpu_call *call, const struct cpu_product *p, struct hone_error *err);
+void cpu_strips_yield(const struct cpu_call *call, const struct hone_command *c);
+void cpu_strips_flush(struct cpu_device *d);
+
+/* Takes what waits along: how many pieces that are, 0 = none; each is run once, and no yield and
+ * no put comes before the last. */
+int64_t cpu_strips_take(struct cpu_device *d);
+void cpu_strips_piece(const struct cpu_device *d, int64_t i, int32_t worker);
+
+struct cpu_strips *cpu_strips_create(void);
+uint64_t cpu_strips_bytes(const struct cpu_strips *s); /* of scratch that it holds */
+void cpu_strips_destroy(struct cpu_strips *s);
 
 /* NT with at most HN_THIN rows of a dense b, as adapters begin; cpu_product_stack runs it with those
  * after it that multiply the same rows (see cpu_take_party). */

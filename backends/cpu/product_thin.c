@@ -4,11 +4,12 @@
  *     NT, n <= 8   x A^T       rows of a against 8 rows of b: dot products along k
  *     NT, m <= 8   a few rows  the same with the roles exchanged: b is read once, unpacked
  *     NN, n <= 8   dy B        B is transposed first (8 rows of k), then as NT
- *     TN, m or n <= 32         the narrow operand packed in K order, the wide one read in
- *                              place and paired in registers, 8 rows of the result a pass
+ *     TN, m or n <= 32         the gradients of adapters: product_strips.c
  *
  * Commands that multiply the same rows by some rows each (the adapters of q, k and v) and may run
- * beside each other are one job: the rows are read once, and threads meet once.
+ * beside each other are one job: the rows are read once, and threads meet once.  A SCALE of the
+ * result in place, as adapters have it, is done with each piece; the bits stay those of its own
+ * command.
  *
  * The thin operand is brought into scratch once, in the compute type and padded with zeros
  * to HN_THIN; nothing else is packed, so each pass costs one read of the wide operand.
@@ -24,6 +25,7 @@
 #define ROWS 33 /* rows of the long side in a piece of dot products, which go by threes */
 
 #define TOGETHER 4 /* products of a job of dot products at most */
+#define LOOK_AHEAD 12
 
 struct thin {
 	const struct cpu_product *p;
@@ -31,11 +33,10 @@ struct thin {
 	const struct hn_cpu_kernels *k;
 	int32_t bf16, direct, turned; /* turned: the result comes as [long][thin] of y^T */
 	struct cpu_mat wide;          /* the long operand */
-	int64_t ld, length;           /* of wide: elements of a row; rows, or TN columns */
+	int64_t ld, length;           /* of wide: elements of a row, rows */
 	int64_t steps, row_words;     /* words along k; of a row of the thin operand */
-	int64_t first, count;         /* TN: columns of the thin operand of this pass */
-	int64_t strip;                /* TN: columns of a piece */
 	float *narrow;                /* the thin operand in the compute type */
+	const struct hone_attr_scale *scale; /* of the result, NULL = none */
 	uint64_t c_at;
 };
 
@@ -81,6 +82,18 @@ struct dots {
 	int64_t n;
 };
 
+/* Rows of y, which lie behind each other, times their factor. */
+static void
+scale_rows(const struct thin *t, int64_t row, int64_t n)
+{
+	const struct cpu_mat *y = &t->p->y;
+	float buffer[ROWS * HN_THIN], *out = cpu_target(y, row * t->p->n, buffer);
+	const float *x = cpu_read(t->k, y, row * t->p->n, n * t->p->n, buffer);
+
+	t->k->affine(out, x, (float)t->scale->alpha, (float)t->scale->beta, n * t->p->n);
+	cpu_write(t->k, y, row * t->p->n, n * t->p->n, out);
+}
+
 /* y of one product, from its sums. */
 static void
 finish_dots(const struct thin *t, float *tile, int64_t at, int64_t n)
@@ -101,6 +114,8 @@ finish_dots(const struct thin *t, float *tile, int64_t at, int64_t n)
 		finish_turned(t, tile, at, n);
 	else
 		t->k->finish(&f);
+	if (t->scale)
+		scale_rows(t, at, n);
 }
 
 static void
@@ -213,6 +228,31 @@ run_dots(struct cpu_device *d, struct dots *all, struct hone_error *err)
 	return st;
 }
 
+/* ---- What follows ---- */
+
+/* The command behind later command `from` - 1 (0: behind the call's) that scales `y` in place, if
+ * none between touches it: it is noted as taken. */
+static const struct hone_attr_scale *
+find_scale(const struct cpu_call *call, uint32_t from, const struct hone_operand *y)
+{
+	for (uint32_t i = from; i < call->n_later && i < from + LOOK_AHEAD; i++) {
+		const struct hone_command *c = cpu_later(call, i);
+
+		if (!call->taken || i >= CPU_TAKEN_MAX || *call->taken & CPU_TAKEN(i))
+			continue;
+		if (c->op == HONE_OP_SCALE && !(c->flags & HONE_COMMAND_ACCUMULATE) &&
+			cpu_same_place(&c->in[0], y, call->run) &&
+			cpu_same_place(&c->out[0], y, call->run)) {
+			cpu_strips_yield(call, c);
+			*call->taken |= CPU_TAKEN(i);
+			return c->attr;
+		}
+		if (cpu_touches(c, y, call->run))
+			return NULL;
+	}
+	return NULL;
+}
+
 /* ---- Adapters side by side ---- */
 
 int
@@ -244,10 +284,13 @@ static void
 add(void *job, const struct hone_command *c)
 {
 	struct dots *all = job;
+	const struct cpu_call *call = all->call;
 	struct cpu_product *p = &all->p[all->n];
+	const int64_t at = c == call->c ? 0 : ((const uint8_t *)c - call->later) / call->stride + 1;
 
-	*p = cpu_product_of(c, all->call->run);
-	all->t[all->n++] = thin_of(all->call->d, p);
+	*p = cpu_product_of(c, call->run);
+	all->t[all->n] = thin_of(call->d, p);
+	all->t[all->n++].scale = find_scale(call, (uint32_t)at, &c->out[0]);
 }
 
 enum hone_status
@@ -261,105 +304,19 @@ cpu_product_stack(const struct cpu_call *call, struct hone_error *err)
 	return run_dots(call->d, &all, err);
 }
 
-/* ---- TN ---- */
-
-/* Rows [first, first + count) of the result, or its columns when the thin side is b; the tile is
- * turned into `turned` then. */
-static void
-finish_strip(const struct thin *t, const float *tile, float *turned, int64_t at, int64_t n)
-{
-	const struct cpu_product *p = t->p;
-	const int64_t y = t->turned ? at * p->ldy + t->first : t->first * p->ldy + at;
-	struct hn_finish f = {.m = t->count,
-		.n = n,
-		.tile = tile,
-		.ldt = t->strip,
-		.y = cpu_at(&p->y, y),
-		.ldy = p->ldy,
-		.ldc = p->ldy,
-		.y_dtype = p->y.dtype,
-		.c_dtype = p->y.dtype};
-
-	if (t->turned) {
-		for (int64_t r = 0; r < t->count; r++)
-			for (int64_t i = 0; i < n; i++)
-				turned[i * HN_THIN + r] = tile[r * t->strip + i];
-		f.m = n;
-		f.n = t->count;
-		f.tile = turned;
-		f.ldt = HN_THIN;
-	}
-	f.c = p->accumulate ? f.y : NULL;
-	t->k->finish(&f);
-}
-
-static void
-piece_strip(void *ctx, int64_t i, int32_t worker)
-{
-	const struct thin *t = ctx;
-	const int64_t at = i * t->strip, n = cpu_min(t->strip, t->length - at);
-	float *tile = (float *)(void *)t->d->worker[worker].memory;
-	const struct hn_thin thin = {.bf16 = t->bf16,
-		.dtype = t->wide.dtype,
-		.a = t->narrow,
-		.b = cpu_at(&t->wide, at),
-		.ldb = t->ld,
-		.n = n,
-		.k = t->p->k,
-		.c = tile,
-		.ldc = t->strip};
-
-	t->k->thin(&thin);
-	finish_strip(t, tile, tile + HN_THIN * t->strip, at, n);
-}
-
-static enum hone_status
-run_strips(struct cpu_device *d, struct thin *t, struct hone_error *err)
-{
-	const struct cpu_product *p = t->p;
-	const struct cpu_mat thin = p->m <= p->n ? p->a : p->b;
-	const int64_t ld = p->m <= p->n ? p->lda : p->ldb, n = cpu_min(p->m, p->n);
-	const int64_t panel = 2 * d->k->lanes;
-	enum hone_status st;
-
-	t->turned = p->m > p->n;
-	t->wide = t->turned ? p->a : p->b;
-	t->ld = t->turned ? p->lda : p->ldb;
-	t->length = t->turned ? p->m : p->n;
-	t->steps = t->bf16 ? (p->k + 1) / 2 : p->k;
-	t->strip = panel * (1 + t->length / (64 * panel));
-	st = cpu_reserve(
-		d, (uint64_t)(t->steps * HN_THIN * 4), (uint64_t)(2 * HN_THIN * t->strip * 4), err);
-	if (st)
-		return st;
-	t->narrow = (float *)(void *)d->shared.memory;
-	for (t->first = 0; t->first < n; t->first += HN_THIN) {
-		const struct hn_pack pack = {.bf16 = t->bf16,
-			.dtype = thin.dtype,
-			.out = t->narrow,
-			.w = HN_THIN,
-			.in = cpu_at(&thin, t->first),
-			.ld = ld,
-			.n = cpu_min(HN_THIN, n - t->first),
-			.k = p->k};
-
-		t->count = pack.n;
-		d->k->pack_nn(&pack);
-		cpu_run(d, cpu_ceil(t->length, t->strip), piece_strip, t);
-	}
-	return HONE_OK;
-}
+/* ---- A product alone ---- */
 
 enum hone_status
-cpu_product_thin(struct cpu_device *d, const struct cpu_product *p, struct hone_error *err)
+cpu_product_thin(const struct cpu_call *call, const struct cpu_product *p, struct hone_error *err)
 {
-	struct dots one = {.n = 1};
-	struct thin t = {.p = p, .d = d, .k = d->k, .bf16 = cpu_product_bf16(d, p)};
+	struct dots one = {.call = call, .n = 1};
 
-	if (d->is_probe) /* packs here, before any piece runs; its scratch is small */
-		return HONE_OK;
 	if (p->form == CPU_TN)
-		return run_strips(d, &t, err);
-	one.t[0] = thin_of(d, p);
-	return run_dots(d, &one, err);
+		return cpu_strips_put(call, p, err);
+	if (call->d->is_probe) /* packs here, before any piece runs; its scratch is small */
+		return HONE_OK;
+	one.t[0] = thin_of(call->d, p);
+	if (!one.t[0].turned)
+		one.t[0].scale = find_scale(call, 0, &call->c->out[0]);
+	return run_dots(call->d, &one, err);
 }

@@ -8,6 +8,7 @@
  * Other operations reserve less and are not counted.
  */
 #include "ops.h"
+#include "product.h"
 
 #define ATTENTION_IN  10 /* operands of its backward with a prefix */
 #define ATTENTION_OUT 5
@@ -63,7 +64,9 @@ cpu_scratch_bytes(void *device, const struct hone_command *commands, uint32_t n,
 {
 	const struct cpu_device *real = device;
 	struct cpu_scratch worker = {.memory = device};
+	struct cpu_strips *strips = cpu_strips_create();
 	struct cpu_device d = {.k = real->k,
+		.strips = strips,
 		.host = real->host,
 		.pool = real->pool,
 		.n_workers = real->n_workers, /* they decide how products are cut */
@@ -71,8 +74,9 @@ cpu_scratch_bytes(void *device, const struct hone_command *commands, uint32_t n,
 		.worker = &worker,
 		.is_probe = 1};
 	const uint8_t *at = (const uint8_t *)commands;
+	uint64_t bytes;
 
-	for (uint32_t i = 0; i < n; i++, at += stride) {
+	for (uint32_t i = 0; i < n && strips; i++, at += stride) {
 		const struct hone_command *c = (const void *)at;
 
 		if (cpu_op_check(c, NULL))
@@ -84,5 +88,9 @@ cpu_scratch_bytes(void *device, const struct hone_command *commands, uint32_t n,
 		else if (c->op == HONE_OP_ATTENTION_BACK)
 			(void)probe_attention(&d, c, 1, 6, run);
 	}
-	return d.shared.bytes + worker.bytes * (uint64_t)real->n_workers;
+	bytes = d.shared.bytes + worker.bytes * (uint64_t)real->n_workers;
+	if (strips)
+		bytes += cpu_strips_bytes(strips);
+	cpu_strips_destroy(strips);
+	return bytes;
 }
