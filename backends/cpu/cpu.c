@@ -86,8 +86,8 @@ alignment_of(uint64_t bytes)
 }
 
 enum hone_status
-cpu_scratch_grow(const struct cpu_device *d, struct cpu_scratch *s, uint64_t bytes,
-	struct hone_error *err)
+cpu_scratch_grow(
+	const struct cpu_device *d, struct cpu_scratch *s, uint64_t bytes, struct hone_error *err)
 {
 	const uint64_t align = alignment_of(bytes);
 	uint8_t *memory;

@@ -77,8 +77,8 @@ enum hone_status cpu_reserve(
 	struct cpu_device *d, uint64_t shared, uint64_t each, struct hone_error *err);
 
 /* One piece of scratch; what it held is lost when it grows.  [main] */
-enum hone_status cpu_scratch_grow(const struct cpu_device *d, struct cpu_scratch *s, uint64_t bytes,
-	struct hone_error *err);
+enum hone_status cpu_scratch_grow(
+	const struct cpu_device *d, struct cpu_scratch *s, uint64_t bytes, struct hone_error *err);
 
 /* Runs fn over [0, n) on the pool, or here when n is 1.  [main] */
 void cpu_run(struct cpu_device *d, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),

@@ -69,8 +69,8 @@ unary_back_rows(const struct hn_cpu_kernels *k, const struct cpu_end_step *s, in
 		const int64_t at = r * s->y.cols + col;
 		float *y = cpu_target(&s->y, at, out);
 
-		k->unary_back(s->kind, y, cpu_read(k, &s->x, at, n, dy),
-			cpu_read(k, &s->z, at, n, x), n);
+		k->unary_back(
+			s->kind, y, cpu_read(k, &s->x, at, n, dy), cpu_read(k, &s->z, at, n, x), n);
 		cpu_write(k, &s->y, at, n, y);
 	}
 }
@@ -295,11 +295,11 @@ begin(struct find *f, const struct hone_command *c)
 	struct span y = span_of(&p->y, p->m * p->n), addend = span_of(&p->c, p->m * p->n);
 
 	y.is_formed = 1;
-	return p->form != CPU_TN && is_full(f, &c->out[0]) && p->ldy == p->n &&
-		place(f, y) && (!p->c.p || place(f, addend)) &&
-		hold(f, span_of(&p->a, p->m * p->lda)) &&
+	return p->form != CPU_TN && is_full(f, &c->out[0]) && p->ldy == p->n && place(f, y) &&
+		(!p->c.p || place(f, addend)) && hold(f, span_of(&p->a, p->m * p->lda)) &&
 		hold(f, span_of(&p->b, (nt ? p->n : p->k) * p->ldb)) &&
-		(!p->r || (hold(f, span_of(&p->u, p->m * p->ldu)) &&
+		(!p->r ||
+			(hold(f, span_of(&p->u, p->m * p->ldu)) &&
 				hold(f, span_of(&p->v, (nt ? p->n : p->r) * p->ldv))));
 }
 
@@ -349,8 +349,8 @@ cpu_end_run(const struct cpu_end *end, int64_t row, int64_t m, int64_t col, int6
 
 	for (int64_t at = 0; at < n; at += most)
 		for (int32_t i = 0; i < end->n; i++)
-			end->step[i].rows(end->k, &end->step[i], row, m, col + at,
-				cpu_min(most, n - at));
+			end->step[i].rows(
+				end->k, &end->step[i], row, m, col + at, cpu_min(most, n - at));
 }
 
 void

@@ -142,8 +142,7 @@ cpu_gate_find(struct cpu_gate *g, const struct hone_command *const *c, uint32_t 
 }
 
 void
-cpu_gate_part(
-	const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t n)
+cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t n)
 {
 	const int64_t byte = at * g->element;
 

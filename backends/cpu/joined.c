@@ -118,7 +118,8 @@ is_product(const struct hone_command *c)
 }
 
 int
-cpu_same_place(const struct hone_operand *a, const struct hone_operand *b, const struct hone_run *run)
+cpu_same_place(
+	const struct hone_operand *a, const struct hone_operand *b, const struct hone_run *run)
 {
 	return a->rank == 2 && b->rank == 2 && a->dtype == b->dtype && a->space == b->space &&
 		a->dim[0] == b->dim[0] && a->dim[1] == b->dim[1] &&

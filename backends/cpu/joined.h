@@ -30,8 +30,7 @@ uint32_t cpu_gate_find(struct cpu_gate *g, const struct hone_command *const *c, 
 	const struct hone_run *run);
 
 /* Elements [at, at + n) of it. */
-void cpu_gate_part(
-	const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t n);
+void cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t n);
 
 /* Runs one that begins with the call's command; how many commands that were, 0 = none: nothing
  * was run. */
@@ -79,12 +78,12 @@ void cpu_end_run(const struct cpu_end *end, int64_t row, int64_t m, int64_t col,
 void cpu_end_fetch(const struct cpu_end *end, int64_t row, int64_t m, int64_t col, int64_t n);
 
 /* Does the command read or write memory of the operand? */
-int cpu_touches(const struct hone_command *c, const struct hone_operand *o,
-	const struct hone_run *run);
+int cpu_touches(
+	const struct hone_command *c, const struct hone_operand *o, const struct hone_run *run);
 
 /* Matrices of one type and size in one place? */
-int cpu_same_place(const struct hone_operand *a, const struct hone_operand *b,
-	const struct hone_run *run);
+int cpu_same_place(
+	const struct hone_operand *a, const struct hone_operand *b, const struct hone_run *run);
 
 /* May `later` run before `earlier`, or beside it?  Neither writes what the other touches. */
 int cpu_may_pass(const struct hone_command *later, const struct hone_command *earlier,

@@ -194,11 +194,13 @@ struct hn_columns {
 
 /* One head of one row: n pairs, (j, j + n) or interleaved; sign -1 turns backward. */
 struct hn_rotate {
-	float *y;
-	const float *x, *cosine, *sine;
+	int32_t bf16, interleaved; /* 1 = x and y are bf16, 0 = f32 */
+	void *y;
+	const void *x;
+	const float *cosine, *sine;
 	int64_t n;
 	float sign;
-	int32_t interleaved;
+	int32_t pad;
 };
 
 /* Dropout of one row: y = x factor where draw >> 8 >= threshold, else 0. */

@@ -163,63 +163,6 @@ rows_softmax_grad(float *dx, const float *x, float lse, float d, float uniform, 
 	}
 }
 
-LANE vf
-swap_pairs(vf v)
-{
-#if HN_LANES == 16
-	return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-#elif HN_LANES == 8
-	return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
-#else
-	return __builtin_shufflevector(v, v, 1, 0, 3, 2);
-#endif
-}
-
-static void
-rotate_halves(const struct hn_rotate *r)
-{
-	for (int64_t j = 0; j < r->n; j += HN_LANES) {
-		const int64_t w = left(r->n, j);
-		const vf c = v_load_n(r->cosine + j, w);
-		const vf s = v_load_n(r->sine + j, w) * v_set(r->sign);
-		const vf a = v_load_n(r->x + j, w), b = v_load_n(r->x + r->n + j, w);
-
-		v_store_n(r->y + j, a * c - b * s, w);
-		v_store_n(r->y + r->n + j, b * c + a * s, w);
-	}
-}
-
-static void
-rotate_pairs(const struct hn_rotate *r)
-{
-	int64_t j = 0;
-
-	for (; j + HN_LANES <= r->n; j += HN_LANES) {
-		const vf c = v_load(r->cosine + j), s = v_load(r->sine + j) * v_set(r->sign);
-		const vf a = v_load(r->x + 2 * j), b = v_load(r->x + 2 * j + HN_LANES);
-
-		v_store(r->y + 2 * j, a * zip_low(c, c) + swap_pairs(a) * zip_low(-s, s));
-		v_store(r->y + 2 * j + HN_LANES,
-			b * zip_high(c, c) + swap_pairs(b) * zip_high(-s, s));
-	}
-	for (; j < r->n; j++) {
-		const float c = r->cosine[j], s = r->sine[j] * r->sign;
-		const float a = r->x[2 * j], b = r->x[2 * j + 1];
-
-		r->y[2 * j] = a * c - b * s;
-		r->y[2 * j + 1] = b * c + a * s;
-	}
-}
-
-static void
-rows_rotate(const struct hn_rotate *r)
-{
-	if (r->interleaved)
-		rotate_pairs(r);
-	else
-		rotate_halves(r);
-}
-
 typedef uint64_t vq __attribute__((vector_size(HN_LANES * 4)));
 
 /* The low halves of 64-bit lanes times a 32-bit constant. */

@@ -9,7 +9,7 @@
  * Values that commands of their own would have stored are rounded to the type on the way, so
  * the bits are those of the single commands (gate.c).  Forward: 2 reads, 1 or 2 writes, one
  * exponential an element.  RMS norms: two passes over a row in L1, sums in f32 of at most 1024
- * elements, then in double.
+ * elements, then in double.  Rotations of heads: in place or not, one pass.
  */
 LANE vf
 typed_load(const int bf16, const void *p, int64_t i)
@@ -140,8 +140,6 @@ rows_gate_back(const struct hn_gate_back *g)
 	}
 }
 
-/* ---- RMS norm ---- */
-
 /* The last elements, fewer than a register. */
 LANE vf
 typed_load_n(const int bf16, const void *p, int64_t i, int64_t n)
@@ -170,6 +168,103 @@ typed_store_n(const int bf16, void *p, int64_t i, vf v, int64_t n)
 		memcpy((uint16_t *)p + i, part, (size_t)n * 2);
 	}
 }
+
+/* ---- Rotation of a head ---- */
+
+LANE void
+rotate_halves(const int bf16, const struct hn_rotate *r)
+{
+	for (int64_t j = 0; j < r->n; j += HN_LANES) {
+		const int64_t w = left(r->n, j);
+		const vf c = v_load_n(r->cosine + j, w);
+		const vf s = v_load_n(r->sine + j, w) * v_set(r->sign);
+		const vf a = typed_load_n(bf16, r->x, j, w);
+		const vf b = typed_load_n(bf16, r->x, r->n + j, w);
+
+		typed_store_n(bf16, r->y, j, a * c - b * s, w);
+		typed_store_n(bf16, r->y, r->n + j, b * c + a * s, w);
+	}
+}
+
+LANE vf
+swap_pairs(vf v)
+{
+#if HN_LANES == 16
+	return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#elif HN_LANES == 8
+	return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+#else
+	return __builtin_shufflevector(v, v, 1, 0, 3, 2);
+#endif
+}
+
+/* Pairs [j, j + lanes) of f32: both halves of a pair lie in one register. */
+LANE void
+rotate_pairs_f32(const struct hn_rotate *r, int64_t j, vf c, vf s)
+{
+	const vf a = typed_load(0, r->x, 2 * j), b = typed_load(0, r->x, 2 * j + HN_LANES);
+
+	typed_store(0, r->y, 2 * j, a * zip_low(c, c) + swap_pairs(a) * zip_low(-s, s));
+	typed_store(0, r->y, 2 * j + HN_LANES,
+		b * zip_high(c, c) + swap_pairs(b) * zip_high(-s, s));
+}
+
+/* Pairs of bf16 are words. */
+LANE void
+rotate_pairs_bf16(const struct hn_rotate *r, int64_t j, vf c, vf s)
+{
+	uint16_t low[HN_LANES], high[HN_LANES];
+	vh first, second;
+	vu words;
+	vf a, b;
+
+	memcpy(&words, (const uint16_t *)r->x + 2 * j, sizeof words);
+	a = (vf)(words << 16);
+	b = (vf)(words & 0xffff0000u);
+	v_to_bf16(low, a * c - b * s);
+	v_to_bf16(high, b * c + a * s);
+	memcpy(&first, low, sizeof first);
+	memcpy(&second, high, sizeof second);
+	words = (vu)v_widen(first) | (vu)v_widen(second) << 16;
+	memcpy((uint16_t *)r->y + 2 * j, &words, sizeof words);
+}
+
+LANE void
+rotate_pairs(const int bf16, const struct hn_rotate *r)
+{
+	int64_t j = 0;
+
+	for (; j + HN_LANES <= r->n; j += HN_LANES) {
+		const vf c = v_load(r->cosine + j), s = v_load(r->sine + j) * v_set(r->sign);
+
+		if (bf16)
+			rotate_pairs_bf16(r, j, c, s);
+		else
+			rotate_pairs_f32(r, j, c, s);
+	}
+	for (; j < r->n; j++) {
+		const float c = r->cosine[j], s = r->sine[j] * r->sign;
+		const vf x = typed_load_n(bf16, r->x, 2 * j, 2);
+		const vf y = {x[0] * c - x[1] * s, x[1] * c + x[0] * s};
+
+		typed_store_n(bf16, r->y, 2 * j, y, 2);
+	}
+}
+
+static void
+rows_rotate(const struct hn_rotate *r)
+{
+	if (r->interleaved && r->bf16)
+		rotate_pairs(1, r);
+	else if (r->interleaved)
+		rotate_pairs(0, r);
+	else if (r->bf16)
+		rotate_halves(1, r);
+	else
+		rotate_halves(0, r);
+}
+
+/* ---- RMS norm ---- */
 
 #define RMS_BLOCK 1024
 

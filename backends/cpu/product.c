@@ -360,6 +360,23 @@ ahead_after(const struct plan *plan, int64_t i, int64_t k0, int64_t times, int32
 	return (struct hn_ahead){0};
 }
 
+/* The rows of a from `row` on, which another thread may have written; asked for during half of the
+ * panels of the tile before. */
+static struct hn_ahead
+ahead_of_a(
+	const struct plan *plan, int64_t row, int64_t m, int64_t k0, int64_t depth, int64_t panels)
+{
+	const struct cpu_product *p = plan->p;
+	const int64_t element = hone_dtype_bytes(p->a.dtype);
+	struct hn_ahead a = {.row = cpu_at(&p->a, row * p->lda + k0),
+		.row_bytes = depth * element,
+		.stride = p->lda * element,
+		.rows = m};
+
+	a.lines = a.rows * (a.row_bytes / 64 + 1) / ((panels + 1) / 2) + 1;
+	return a;
+}
+
 /* What a tile of m rows by n columns is going to be added to; to be written where that is y. */
 static void
 fetch_addend(const struct cpu_product *p, int64_t row, int64_t m, int64_t col, int64_t n)
@@ -390,9 +407,10 @@ struct walk {
 	int64_t col0, col1;
 	float *sums; /* of earlier blocks of k, at the tile; NULL when k has one block */
 	int64_t ldsums;
-	float *scratch; /* then: a tile */
-	int last;       /* the last block of k */
-	struct hn_ahead ahead;
+	float *scratch;             /* then: a tile */
+	int last;                   /* the last block of k */
+	struct hn_ahead ahead;      /* of b */
+	struct hn_ahead rows_ahead; /* of a, for the next tile */
 };
 
 /* One tile of rows.  t.add says whether it adds to what sums (TN: y) hold. */
@@ -413,7 +431,9 @@ walk_panels(struct walk *w, int64_t row)
 
 		t->w = n > plan->k->lanes ? plan->panel : plan->k->lanes;
 		t->y = NULL;
-		t->ahead = &w->ahead;
+		t->ahead = w->rows_ahead.rows > 0 && (col - w->col0) / plan->panel % 2 == 0
+			? &w->rows_ahead
+			: &w->ahead;
 		if (tn || (w->last && p->c.p))
 			fetch_addend(p, row, t->m, col, n);
 		if (w->last && p->end)
@@ -489,6 +509,7 @@ piece(void *ctx, int64_t i, int32_t worker)
 		     *const copy = (float *)(void *)(scratch + plan->a_at);
 	float *const c = (float *)(void *)(scratch + plan->c_at);
 	const int64_t end = plan->deep ? plan->k0 + 1 : p->k;
+	const int is_first = plan->d->n_workers > 1 && i % (plan->n_cols * plan->n_rows) == 0;
 
 	if (col0 >= col1)
 		return;
@@ -515,6 +536,11 @@ piece(void *ctx, int64_t i, int32_t worker)
 			else if (plan->depth < p->k)
 				w.sums = c + (row - row0) * plan->cols;
 			tile_a(plan, &w.t, copy, row, k0, depth);
+			w.rows_ahead = (struct hn_ahead){0};
+			if (is_first && tile + 1 < n_tiles)
+				w.rows_ahead = ahead_of_a(plan, row + w.t.m,
+					row0 + rows * (tile + 2) / n_tiles - row - w.t.m, k0, depth,
+					n_panels);
 			walk_panels(&w, row);
 			if (w.last && p->end)
 				cpu_end_run(p->end, row, w.t.m, col0, col1 - col0);

@@ -36,10 +36,10 @@ struct strip_job {
 	struct strip_product product[TOGETHER];
 	int64_t n, n_passes;
 	struct cpu_mat wide;
-	int64_t ld, length, k, steps; /* of wide: of a row; columns; rows; words along them */
-	int64_t strip;                /* columns of a piece */
-	int32_t bf16, turned;         /* turned: the wide operand is a, strips are rows of y */
-	int64_t end;                  /* pieces of this job and of those before it */
+	int64_t ld, length, k, steps;     /* of wide: of a row; columns; rows; words along them */
+	int64_t strip;                    /* columns of a piece */
+	int32_t bf16, turned;             /* turned: the wide operand is a, strips are rows of y */
+	int64_t end;                      /* pieces of this job and of those before it */
 	const struct hone_command *other; /* the last of the kind that will come, NULL = none */
 	struct cpu_scratch narrow;        /* the narrow operands: [n_passes][steps][HN_THIN] */
 };
@@ -223,8 +223,7 @@ static struct strip_job
 job_of(const struct cpu_device *d, const struct cpu_product *p)
 {
 	const int64_t panel = 2 * d->k->lanes;
-	struct strip_job job = {
-		.bf16 = cpu_product_bf16(d, p), .k = p->k, .turned = p->m > p->n};
+	struct strip_job job = {.bf16 = cpu_product_bf16(d, p), .k = p->k, .turned = p->m > p->n};
 
 	job.wide = job.turned ? p->a : p->b;
 	job.ld = job.turned ? p->lda : p->ldb;
@@ -320,7 +319,8 @@ cpu_strips_put(const struct cpu_call *call, const struct cpu_product *p, struct 
 	settle(d->strips);
 	if (d->is_probe) {
 		for (int32_t i = 0; i < JOBS; i++)
-			(void)cpu_scratch_grow(d, &d->strips->job[i].narrow, narrow_bytes(&as), err);
+			(void)cpu_scratch_grow(
+				d, &d->strips->job[i].narrow, narrow_bytes(&as), err);
 		return HONE_OK;
 	}
 	job = find_job(call, &as, cpu_ceil(n, HN_THIN));

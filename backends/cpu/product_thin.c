@@ -24,18 +24,18 @@
 
 #define ROWS 33 /* rows of the long side in a piece of dot products, which go by threes */
 
-#define TOGETHER 4 /* products of a job of dot products at most */
+#define TOGETHER   4 /* products of a job of dot products at most */
 #define LOOK_AHEAD 12
 
 struct thin {
 	const struct cpu_product *p;
 	const struct cpu_device *d;
 	const struct hn_cpu_kernels *k;
-	int32_t bf16, direct, turned; /* turned: the result comes as [long][thin] of y^T */
-	struct cpu_mat wide;          /* the long operand */
-	int64_t ld, length;           /* of wide: elements of a row, rows */
-	int64_t steps, row_words;     /* words along k; of a row of the thin operand */
-	float *narrow;                /* the thin operand in the compute type */
+	int32_t bf16, direct, turned;        /* turned: the result comes as [long][thin] of y^T */
+	struct cpu_mat wide;                 /* the long operand */
+	int64_t ld, length;                  /* of wide: elements of a row, rows */
+	int64_t steps, row_words;            /* words along k; of a row of the thin operand */
+	float *narrow;                       /* the thin operand in the compute type */
 	const struct hone_attr_scale *scale; /* of the result, NULL = none */
 	uint64_t c_at;
 };

@@ -53,38 +53,45 @@ cpu_rope_table(const struct cpu_call *call, struct hone_error *err)
 	return HONE_OK;
 }
 
+/* Whole heads of one row, as bf16 or f32 in place, through a buffer else. */
+static void
+turn_heads(const struct hn_cpu_kernels *k, const struct hone_attr_rope *attr,
+	const struct cpu_mat *x, const struct cpu_mat *y, const float *turns, int64_t n, int64_t at)
+{
+	const int64_t K = attr->head_dim;
+	const int bf16 = x->dtype == HONE_DTYPE_BF16 && y->dtype == HONE_DTYPE_BF16;
+	float buffer[HN_CPU_BLOCK];
+	const void *from = bf16 ? cpu_at(x, at) : (const void *)cpu_read(k, x, at, K, buffer);
+	void *to = bf16 ? cpu_at(y, at) : (void *)cpu_target(y, at, buffer);
+	const struct hn_rotate turn = {.bf16 = bf16,
+		.interleaved = attr->layout == HONE_ROPE_INTERLEAVED,
+		.y = to,
+		.x = from,
+		.cosine = turns,
+		.sine = turns + n,
+		.n = n,
+		.sign = attr->inverse ? -1.0f : 1.0f};
+	const int64_t element = bf16 ? 2 : 4, rest = (K - 2 * n) * element;
+
+	k->rotate(&turn);
+	if (rest && to != from)
+		memmove((uint8_t *)to + 2 * n * element,
+			(const uint8_t *)from + 2 * n * element, (size_t)rest);
+	if (!bf16)
+		cpu_write(k, y, at, K, to);
+}
+
 void
 cpu_rope_row(const struct hn_cpu_kernels *k, const struct hone_attr_rope *attr,
 	const struct cpu_mat *x, const struct cpu_mat *table, const struct cpu_mat *y, int64_t row,
 	int64_t col, int64_t D)
 {
-	const int64_t K = attr->head_dim, n = table->cols / 2, at = row * x->cols + col;
-	float buffer[HN_CPU_BLOCK], turns[256];
-	const float *turn_at = cpu_read(k, table, row * 2 * n, 2 * n, turns);
+	const int64_t n = table->cols / 2, at = row * x->cols + col;
+	float buffer[256];
+	const float *turns = cpu_read(k, table, row * 2 * n, 2 * n, buffer);
 
-	for (int64_t j = 0, some; j < D; j += some) {
-		const float *from;
-		float *to;
-
-		some = cpu_min(HN_CPU_BLOCK / K * K, D - j);
-		from = cpu_read(k, x, at + j, some, buffer);
-		to = cpu_target(y, at + j, buffer);
-		for (int64_t h = 0; h < some; h += K) {
-			const struct hn_rotate turn = {.y = to + h,
-				.x = from + h,
-				.cosine = turn_at,
-				.sine = turn_at + n,
-				.n = n,
-				.sign = attr->inverse ? -1.0f : 1.0f,
-				.interleaved = attr->layout == HONE_ROPE_INTERLEAVED};
-
-			k->rotate(&turn);
-			if (2 * n < K && to != from)
-				memmove(to + h + 2 * n, from + h + 2 * n,
-					(size_t)(K - 2 * n) * 4);
-		}
-		cpu_write(k, y, at + j, some, to);
-	}
+	for (int64_t h = 0; h < D; h += attr->head_dim)
+		turn_heads(k, attr, x, y, turns, n, at + h);
 }
 
 static void
@@ -95,8 +102,7 @@ rope_piece(void *ctx, int64_t i, int32_t worker)
 
 	(void)worker;
 	for (int64_t r = i * f->rows; r < end; r++)
-		cpu_rope_row(
-			f->call->k, f->attr, &f->x, &f->table, &f->y, r, 0, f->x.cols);
+		cpu_rope_row(f->call->k, f->attr, &f->x, &f->table, &f->y, r, 0, f->x.cols);
 }
 
 enum hone_status
