@@ -40,8 +40,7 @@ static void
 gate_rows(const struct hn_cpu_kernels *k, const struct cpu_end_step *s, int64_t row, int64_t m,
 	int64_t col, int64_t n)
 {
-	for (int64_t r = row; r < row + m; r++)
-		cpu_gate_part(k, &s->gate, r * s->y.cols + col, n);
+	cpu_gate_part(k, &s->gate, row * s->y.cols + col, m, n, s->y.cols);
 }
 
 static void

@@ -142,7 +142,8 @@ cpu_gate_find(struct cpu_gate *g, const struct hone_command *const *c, uint32_t 
 }
 
 void
-cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t n)
+cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t m, int64_t n,
+	int64_t ld)
 {
 	const int64_t byte = at * g->element;
 
@@ -150,7 +151,9 @@ cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t 
 		const struct hn_gate_back *b = &g->back;
 		const struct hn_gate_back part = {.kind = b->kind,
 			.bf16 = b->bf16,
+			.m = m,
 			.n = n,
+			.ld = ld,
 			.x = (const uint8_t *)b->x + byte,
 			.u = (const uint8_t *)b->u + byte,
 			.s = (const uint8_t *)b->s + byte,
@@ -163,7 +166,9 @@ cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t 
 		const struct hn_gate *f = &g->forward;
 		const struct hn_gate part = {.kind = f->kind,
 			.bf16 = f->bf16,
+			.m = m,
 			.n = n,
+			.ld = ld,
 			.x = (const uint8_t *)f->x + byte,
 			.u = (const uint8_t *)f->u + byte,
 			.s = f->s ? (uint8_t *)f->s + byte : NULL,
@@ -185,7 +190,7 @@ piece(void *ctx, int64_t i, int32_t worker)
 	const int64_t at = i * HN_CPU_PIECE;
 
 	(void)worker;
-	cpu_gate_part(job->k, &job->gate, at, cpu_min(HN_CPU_PIECE, job->gate.n - at));
+	cpu_gate_part(job->k, &job->gate, at, 1, cpu_min(HN_CPU_PIECE, job->gate.n - at), 0);
 }
 
 uint32_t

@@ -29,8 +29,9 @@ struct cpu_gate {
 uint32_t cpu_gate_find(struct cpu_gate *g, const struct hone_command *const *c, uint32_t n,
 	const struct hone_run *run);
 
-/* Elements [at, at + n) of it. */
-void cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t n);
+/* m rows of n elements of it, ld apart, from element `at` on. */
+void cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t m,
+	int64_t n, int64_t ld);
 
 /* Runs one that begins with the call's command; how many commands that were, 0 = none: nothing
  * was run. */

@@ -231,10 +231,11 @@ struct hn_rms {
 	void *y;
 };
 
-/* A gate: h = f(x) u; s, NULL or what f(x) is stored to.  All of one type. */
+/* A gate: h = f(x) u; s, NULL or what f(x) is stored to.  All of one type, m rows of n elements,
+ * ld apart. */
 struct hn_gate {
 	int32_t kind, bf16; /* enum hone_unary; 1 = bf16, 0 = f32 */
-	int64_t n;
+	int64_t m, n, ld;
 	const void *x, *u;
 	void *s, *h;
 };
@@ -242,7 +243,7 @@ struct hn_gate {
 /* Its gradients: dx = f'(x) (d u), du = d s. */
 struct hn_gate_back {
 	int32_t kind, bf16;
-	int64_t n;
+	int64_t m, n, ld;
 	const void *x, *u, *s, *d;
 	void *dx, *du;
 };

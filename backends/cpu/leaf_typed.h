@@ -60,9 +60,9 @@ gate_back_vector(const int kind, const int bf16, const struct hn_gate_back *g, i
 	typed_store(bf16, g->dx, i, dx);
 }
 
-/* The last elements pass through whole vectors of their own. */
+/* A row; the last elements pass through whole vectors of their own. */
 LANE void
-gate_loop(const int kind, const int bf16, const struct hn_gate *g)
+gate_row(const int kind, const int bf16, const struct hn_gate *g)
 {
 	const int64_t whole = g->n / HN_LANES * HN_LANES;
 	const size_t at = (size_t)whole * (bf16 ? 2 : 4), rest = (size_t)(g->n - whole);
@@ -83,7 +83,22 @@ gate_loop(const int kind, const int bf16, const struct hn_gate *g)
 }
 
 LANE void
-gate_back_loop(const int kind, const int bf16, const struct hn_gate_back *g)
+gate_loop(const int kind, const int bf16, const struct hn_gate *g)
+{
+	const int64_t step = g->ld * (bf16 ? 2 : 4);
+	struct hn_gate row = *g;
+
+	for (int64_t r = 0; r < g->m; r++) {
+		gate_row(kind, bf16, &row);
+		row.x = (const uint8_t *)row.x + step;
+		row.u = (const uint8_t *)row.u + step;
+		row.s = row.s ? (uint8_t *)row.s + step : NULL;
+		row.h = (uint8_t *)row.h + step;
+	}
+}
+
+LANE void
+gate_back_row(const int kind, const int bf16, const struct hn_gate_back *g)
 {
 	const int64_t whole = g->n / HN_LANES * HN_LANES;
 	const size_t at = (size_t)whole * (bf16 ? 2 : 4), rest = (size_t)(g->n - whole);
@@ -107,6 +122,23 @@ gate_back_loop(const int kind, const int bf16, const struct hn_gate_back *g)
 	gate_back_vector(kind, bf16, &last, 0);
 	memcpy((uint8_t *)g->dx + at, part[4], bytes);
 	memcpy((uint8_t *)g->du + at, part[5], bytes);
+}
+
+LANE void
+gate_back_loop(const int kind, const int bf16, const struct hn_gate_back *g)
+{
+	const int64_t step = g->ld * (bf16 ? 2 : 4);
+	struct hn_gate_back row = *g;
+
+	for (int64_t r = 0; r < g->m; r++) {
+		gate_back_row(kind, bf16, &row);
+		row.x = (const uint8_t *)row.x + step;
+		row.u = (const uint8_t *)row.u + step;
+		row.s = (const uint8_t *)row.s + step;
+		row.d = (const uint8_t *)row.d + step;
+		row.dx = (uint8_t *)row.dx + step;
+		row.du = (uint8_t *)row.du + step;
+	}
 }
 
 /* The kinds that gate: cpu_gate_find() knows the same list. */

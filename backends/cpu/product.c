@@ -106,44 +106,13 @@ cut_evenly(struct plan *plan, int64_t pieces)
 	plan->n_cols = cpu_ceil(n, plan->cols);
 }
 
-/* The columns of a run that a piece takes when `left` are left: the last pieces are narrow, so
- * that threads finish together. */
-static int64_t
-piece_width(const struct plan *plan, int64_t left)
-{
-	const int64_t half = left / 2 / plan->unit * plan->unit;
-
-	if (plan->d->n_workers == 1)
-		return cpu_min(plan->cols, left);
-	return half >= plan->cols   ? plan->cols
-		: half > plan->unit ? half
-				    : cpu_min(plan->unit, left);
-}
-
-/* Of piece i of a run: its first column, and in *width how many it takes; 0 behind the last. */
-static int64_t
-piece_column(const struct plan *plan, int64_t i, int64_t *width)
-{
-	const int64_t whole = cpu_min(i, cpu_max(plan->run / plan->cols - 1, 0));
-	int64_t at = whole * plan->cols;
-
-	for (i -= whole; i > 0; i--)
-		at += piece_width(plan, plan->run - at);
-	*width = piece_width(plan, plan->run - at);
-	return at;
-}
-
 /* NT, NN: a run of columns for each thread, so that what a thread has written of one product it
  * finds in its cache for the next; base/pool.h says who begins where. */
 static void
 cut_runs(struct plan *plan)
 {
-	int64_t width = 1;
-
 	plan->run = cpu_round_up(cpu_ceil(plan->p->n, plan->d->n_workers), plan->unit);
-	plan->n_cols = cpu_max(plan->run / plan->cols - 1, 0);
-	while (piece_column(plan, plan->n_cols, &width), width > 0)
-		plan->n_cols++;
+	plan->n_cols = cpu_ceil(plan->run, plan->cols);
 }
 
 /* NT, NN: the part of y that piece i forms; it may be empty. */
@@ -161,14 +130,13 @@ static struct block
 block_of(const struct plan *plan, int64_t i)
 {
 	const int64_t each = plan->n_cols * plan->n_rows, j = i % each;
-	int64_t width;
-	const int64_t col = i / each * plan->run + piece_column(plan, j / plan->n_rows, &width);
+	const int64_t run = i / each * plan->run, col = run + j / plan->n_rows * plan->cols;
 	const int64_t row = j % plan->n_rows * plan->rows;
 
 	return (struct block){.row0 = row,
 		.row1 = cpu_min(row + plan->rows, plan->p->m),
 		.col0 = cpu_min(col, plan->p->n),
-		.col1 = cpu_min(col + width, plan->p->n)};
+		.col1 = cpu_min(cpu_min(col + plan->cols, run + plan->run), plan->p->n)};
 }
 
 static void
