@@ -74,15 +74,14 @@ find_forward(struct cpu_gate *g, const struct hone_command *f, const struct hone
 	const struct hone_run *run)
 {
 	const struct hone_operand *x = &f->in[0], *s = &f->out[0], *h = &mul->out[0], *u;
-	const struct hone_operand *all[4] = {s, x, h, NULL};
+	const struct hone_operand *const all[5] = {s, x, h, &mul->in[0], &mul->in[1]};
 	const int32_t kind = ((const struct hone_attr_unary *)f->attr)->kind;
 
 	if (!is_multiplication(mul) || !known_kind(kind) || f->flags & HONE_COMMAND_ACCUMULATE)
 		return 0;
 	u = beside(mul, s, run);
-	all[3] = u;
 	/* s may not take the place of x or u: those are read beside it, or after it. */
-	if (!u || !fit(all, 4, run) || same(s, u, run) || same(s, x, run))
+	if (!u || !fit(all, 5, run) || same(s, u, run) || same(s, x, run))
 		return 0;
 	g->forward = (struct hn_gate){.kind = kind,
 		.bf16 = s->dtype == HONE_DTYPE_BF16,
@@ -101,14 +100,14 @@ find_back(struct cpu_gate *g, const struct hone_command *mul, const struct hone_
 {
 	const struct hone_operand *t = &mul->out[0], *dx = &back->out[0], *x = &back->in[1];
 	const struct hone_operand *d = &mul->in[0], *u = &mul->in[1], *du = &other->out[0], *s;
-	const struct hone_operand *all[7] = {t, dx, x, d, u, du, NULL};
+	const struct hone_operand *const all[9] = {
+		t, dx, x, d, u, du, &other->in[0], &other->in[1], &back->in[0]};
 	const int32_t kind = ((const struct hone_attr_unary *)back->attr)->kind;
 
 	if (!is_multiplication(other) || !known_kind(kind))
 		return 0;
 	s = beside(other, d, run);
-	all[6] = s;
-	if (!s || !fit(all, 7, run) || !same(&back->in[0], t, run) || !same(dx, t, run))
+	if (!s || !fit(all, 9, run) || !same(&back->in[0], t, run) || !same(dx, t, run))
 		return 0;
 	/* Single commands would read these after they were written. */
 	if (same(t, d, run) || same(t, s, run) || same(t, x, run) || same(du, x, run) ||
@@ -142,8 +141,8 @@ cpu_gate_find(struct cpu_gate *g, const struct hone_command *const *c, uint32_t 
 }
 
 void
-cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t m, int64_t n,
-	int64_t ld)
+cpu_gate_part(const struct hn_cpu_kernels *k, const struct cpu_gate *g, int64_t at, int64_t m,
+	int64_t n, int64_t ld)
 {
 	const int64_t byte = at * g->element;
 
