@@ -22,9 +22,13 @@
 /* Elements of a row that pass through L1 at a time. */
 #define HN_CPU_BLOCK 1024
 
+#define CPU_HELD 4
+
 struct cpu_scratch {
 	uint8_t *memory;
 	uint64_t bytes;
+	int64_t held
+		[CPU_HELD]; /* product_panels.c: which part of b is packed in each place, -1 = none */
 };
 
 struct cpu_device {
@@ -170,26 +174,31 @@ cpu_round_up(int64_t a, int64_t b)
 	return cpu_ceil(a, b) * b;
 }
 
-/* The least common multiple. */
+/* The least common multiple of two positive numbers. */
 static inline int64_t
-cpu_least_multiple(int64_t a, int64_t b)
+cpu_multiple(int64_t a, int64_t b)
 {
-	int64_t m = a;
+	int64_t x = a, y = b;
 
-	while (m % b)
-		m += a;
-	return m;
+	while (y) {
+		const int64_t rest = x % y;
+
+		x = y;
+		y = rest;
+	}
+	return a / x * b;
 }
 
-/* product.c: y [m, n] = a b + u v + c for dense operands, u v of the same form (NT, NN). */
+/* product.c: y [m, n] = a b + u v + c, all dense but b, u v of the same form (NT, NN). */
 enum { CPU_NT = 0, CPU_NN = 1, CPU_TN = 2 };
 struct cpu_product {
 	int32_t form, accumulate;
 	int64_t m, n, k;
-	int64_t r;                       /* of u v; 0 = none */
-	struct cpu_mat a, b, u, v, c, y; /* c.p NULL = none; rows and cols unused */
-	int64_t lda, ldb, ldu, ldv, ldy; /* elements from row to row; c has y's */
-	const struct cpu_end *end;       /* NULL, or what follows it; NT and NN of product.c */
+	int64_t r;                         /* of u v; 0 = none */
+	struct cpu_mat a, b, u, v, c, y;   /* c.p NULL = none; rows and cols unused */
+	int64_t lda, ldb, ldu, ldv, ldy;   /* elements from row to row; c has y's */
+	const struct hone_operand *stored; /* b where it is quantised, else NULL */
+	const struct cpu_end *end;         /* NULL, or what follows it; NT and NN of product.c */
 };
 
 /* pointwise.c: how b lies beside a in BINARY. */

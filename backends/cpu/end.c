@@ -174,15 +174,6 @@ is_formed(const struct find *f, const struct hone_operand *o)
 	return 0;
 }
 
-static void
-fetch(struct find *f, const struct hone_operand *o)
-{
-	struct cpu_end *end = f->end;
-
-	if (!is_formed(f, o) && end->n_fetch < 2 * CPU_ENDS)
-		end->fetch[end->n_fetch++] = cpu_mat_of(o, f->call->run);
-}
-
 /* Notes the operands of a command; 0 where it cannot end the product. */
 static int
 take_operands(struct find *f, const struct hone_command *c)
@@ -197,7 +188,6 @@ take_operands(struct find *f, const struct hone_command *c)
 			return 0;
 		if (!is_full(f, o))
 			continue;
-		fetch(f, o);
 		if (!place(f, span_of(&mat, f->p->m * f->p->n)))
 			return 0;
 	}
@@ -229,7 +219,7 @@ rope_step(struct find *f, struct cpu_end_step *s, const struct hone_command *c)
 {
 	const struct hone_attr_rope *attr = c->attr;
 	const int64_t n = f->p->n, K = attr->head_dim, run = cpu_ceil(n, f->call->d->n_workers);
-	const int64_t unit = cpu_least_multiple(2 * f->call->k->lanes, K);
+	const int64_t unit = cpu_multiple(2 * f->call->k->lanes, K);
 
 	if (unit > CPU_END_COLUMN || n % K || (f->end->unit > 1 && f->end->unit != K) ||
 		16 * cpu_round_up(run, unit) > 17 * run)
@@ -350,17 +340,4 @@ cpu_end_run(const struct cpu_end *end, int64_t row, int64_t m, int64_t col, int6
 		for (int32_t i = 0; i < end->n; i++)
 			end->step[i].rows(
 				end->k, &end->step[i], row, m, col + at, cpu_min(most, n - at));
-}
-
-void
-cpu_end_fetch(const struct cpu_end *end, int64_t row, int64_t m, int64_t col, int64_t n)
-{
-	for (int32_t i = 0; i < end->n_fetch; i++) {
-		const struct cpu_mat *x = &end->fetch[i];
-		const int64_t bytes = n * hone_dtype_bytes(x->dtype);
-
-		for (int64_t r = row; r < row + m; r++)
-			for (int64_t byte = 0; byte < bytes; byte += 64)
-				__builtin_prefetch(cpu_at(x, r * x->cols + col) + byte, 0, 3);
-	}
 }

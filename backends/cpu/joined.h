@@ -63,8 +63,7 @@ struct cpu_end_step {
 struct cpu_end {
 	const struct hn_cpu_kernels *k;
 	struct cpu_end_step step[CPU_ENDS];
-	struct cpu_mat fetch[2 * CPU_ENDS]; /* what a block reads beside the product */
-	int32_t n, n_fetch;
+	int32_t n, pad;
 	int64_t unit; /* columns that belong together: of a head, or 1 */
 };
 
@@ -74,9 +73,6 @@ void cpu_end_find(const struct cpu_call *call, const struct cpu_product *p, stru
 
 /* Rows [row, row + m) of columns [col, col + n), which are whole units and stand in y. */
 void cpu_end_run(const struct cpu_end *end, int64_t row, int64_t m, int64_t col, int64_t n);
-
-/* Asks for what it reads there. */
-void cpu_end_fetch(const struct cpu_end *end, int64_t row, int64_t m, int64_t col, int64_t n);
 
 /* Does the command read or write memory of the operand? */
 int cpu_touches(

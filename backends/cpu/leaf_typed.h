@@ -237,8 +237,8 @@ rotate_pairs_f32(const struct hn_rotate *r, int64_t j, vf c, vf s)
 	const vf a = typed_load(0, r->x, 2 * j), b = typed_load(0, r->x, 2 * j + HN_LANES);
 
 	typed_store(0, r->y, 2 * j, a * zip_low(c, c) + swap_pairs(a) * zip_low(-s, s));
-	typed_store(0, r->y, 2 * j + HN_LANES,
-		b * zip_high(c, c) + swap_pairs(b) * zip_high(-s, s));
+	typed_store(
+		0, r->y, 2 * j + HN_LANES, b * zip_high(c, c) + swap_pairs(b) * zip_high(-s, s));
 }
 
 /* Pairs of bf16 are words. */

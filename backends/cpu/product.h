@@ -12,18 +12,30 @@ int32_t cpu_product_bf16(const struct cpu_device *d, const struct cpu_product *p
 /* 1 when the rows of `a` can be read in place. */
 int cpu_product_direct(const struct cpu_mat *a, int64_t lda, int64_t k, int32_t bf16);
 
-/* The general product; `shared` bytes of scratch hold an operand and must stay.  `next`, or
- * NULL, is the general product after it, whose b is asked for towards the end. */
+/* The general product.  `next`, or NULL, is the general product after it, whose b is asked for
+ * towards the end. */
 enum hone_status cpu_product_run(struct cpu_device *d, const struct cpu_product *p,
-	const struct cpu_product *next, uint64_t shared, struct hone_error *err);
+	const struct cpu_product *next, struct hone_error *err);
 
-/* Shared scratch that it takes behind those bytes; who has put an operand there reserves both,
- * for scratch that grows is other memory. */
-uint64_t cpu_product_shared(const struct cpu_device *d, const struct cpu_product *p);
+/* product_stored.c: a rectangle of a stored weight [O, I], decoded. */
+struct cpu_slab {
+	const struct hone_operand *from;
+	int32_t bf16;       /* what it is for: as bf16 where the format decodes to that, else f32 */
+	uint8_t *memory;    /* cpu_slab_bytes of a rectangle as large */
+	struct cpu_mat mat; /* what was read last: its first element, its type */
+	int64_t ld;
+};
 
-/* b is a stored operand; p->b is not read. */
-enum hone_status cpu_product_stored(const struct cpu_call *call, const struct hone_operand *b,
-	const struct cpu_product *p, struct hone_error *err);
+/* Elements along a row that are best decoded together: a block; 1 where those straddle rows. */
+int64_t cpu_slab_unit(const struct hone_operand *w);
+
+/* Rows along k of a slab that is `across` wide and stays in L1: whole blocks in NT, an even number,
+ * at most about `depth`. */
+int64_t cpu_slab_k(const struct hone_operand *w, int32_t form, int64_t across, int64_t depth);
+uint64_t cpu_slab_bytes(const struct hone_operand *w, int64_t rows, int64_t cols);
+
+/* Decodes rows [row, row + rows), of each the elements [col, col + cols).  [worker] */
+void cpu_slab_read(struct cpu_slab *s, int64_t row, int64_t rows, int64_t col, int64_t cols);
 
 /* Products with a side of at most HN_THIN (TN: four times that). */
 int cpu_product_is_thin(const struct cpu_product *p);
@@ -38,10 +50,10 @@ enum hone_status cpu_strips_put(
 void cpu_strips_yield(const struct cpu_call *call, const struct hone_command *c);
 void cpu_strips_flush(struct cpu_device *d);
 
-/* Takes what waits along: how many pieces that are, 0 = none; each is run once, and no yield and
- * no put comes before the last. */
+/* Takes what waits along, behind a yield: how many pieces that are, 0 = none; each is run once,
+ * before the next command. */
 int64_t cpu_strips_take(struct cpu_device *d);
-void cpu_strips_piece(const struct cpu_device *d, int64_t i, int32_t worker);
+void cpu_strips_piece(const struct cpu_device *d, int64_t i);
 
 struct cpu_strips *cpu_strips_create(void);
 uint64_t cpu_strips_bytes(const struct cpu_strips *s); /* of scratch that it holds */

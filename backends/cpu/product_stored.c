@@ -1,137 +1,109 @@
 /*
- * product_stored.c - products with a stored (quantised) weight, NT and NN.
+ * product_stored.c - slabs of a stored (quantised) weight, for the packing of panels.
  *
- * The weight is decoded in groups of rows, by all threads together, into dense scratch of the
- * compute type; then the dense product runs on the group.  A group is at most GROUP_ELEMS
- * elements, so the weight never exists whole unless it is that small.  NT: a group is a block
- * of columns of y.  NN: a group is a block of the contraction, so when there are several the
- * sums of y wait in f32 scratch and are converted, plus c, at the end.  Twin: matmul of
- * reference.
+ * A product (product.c) packs the columns of b that a piece needs; of a stored b it asks here for
+ * a rectangle at a time, a slab, that is decoded into a worker's scratch and packed from there
+ * while it is in L1.  So each piece decodes what it packs and no copy of the weight exists, dense
+ * or other; what is not decoded twice is up to how pieces are cut.
+ *
+ * Blocks run along the rows of the weight [O, I].  Where rows are whole blocks a slab is widened
+ * to whole blocks and decoded where it will lie, to bf16 where the format does that and products
+ * are formed from it.  Where blocks straddle rows (few weights of few formats) any range is read,
+ * to f32.
  */
-#include <string.h>
-
 #include <hone/storage.h>
 
 #include "product.h"
 
-#define GROUP_ELEMS (INT64_C(2) << 20)
+#define SLAB_ELEMS 8192 /* of a slab, about: 16 or 32 KiB */
+#define FETCH_ROWS 64   /* ahead of the one being decoded */
 
-struct group {
-	const struct cpu_call *call;
-	const struct hone_operand *b;
-	struct cpu_mat dense;             /* rows of this group */
-	int64_t first, rows, cols, block; /* block: rows of a piece */
-};
+int64_t
+cpu_slab_unit(const struct hone_operand *w)
+{
+	const int64_t block = w->storage->block_elems ? (int64_t)w->storage->block_elems : 1;
+
+	return hone_operand_row_elems(w) % block ? 1 : block;
+}
+
+int64_t
+cpu_slab_k(const struct hone_operand *w, int32_t form, int64_t across, int64_t depth)
+{
+	const int64_t unit = form == CPU_NT ? cpu_multiple(cpu_slab_unit(w), 2) : 2;
+	const int64_t most = cpu_max(SLAB_ELEMS / across / unit * unit, unit);
+
+	/* slabs of about one size */
+	return cpu_max(cpu_round_up(cpu_ceil(depth, cpu_ceil(depth, most)), unit), unit);
+}
+
+/* Elements of a row that are decoded for `cols` wherever they begin. */
+static int64_t
+span_of(const struct hone_operand *w, int64_t cols)
+{
+	const int64_t unit = cpu_slab_unit(w);
+
+	return cpu_min(cpu_round_up(cols, unit) + unit, hone_operand_row_elems(w));
+}
+
+uint64_t
+cpu_slab_bytes(const struct hone_operand *w, int64_t rows, int64_t cols)
+{
+	const int64_t buffer = cpu_slab_unit(w) == 1 ? cpu_stored_buffer(w) : 0;
+
+	return (uint64_t)(rows * span_of(w, cols) + buffer) * 4;
+}
+
+/* n elements from `first` to place `at` of the memory; 0 where they cannot be had as bf16. */
+static int
+read_bf16(const struct cpu_slab *s, int64_t first, int64_t n, int64_t at)
+{
+	uint16_t *out = (uint16_t *)(void *)s->memory + at;
+
+	return s->bf16 && cpu_slab_unit(s->from) > 1 &&
+		cpu_stored_read_bf16(s->from, first, n, out);
+}
 
 static void
-decode_piece(void *ctx, int64_t i, int32_t worker)
+read_f32(const struct cpu_slab *s, int64_t first, int64_t n, int64_t at, int64_t end)
 {
-	const struct group *g = ctx;
-	const int64_t row = i * g->block, n = cpu_min(g->block, g->rows - row) * g->cols;
-	float *scratch = (float *)(void *)g->call->d->worker[worker].memory;
-	float *out = cpu_target(&g->dense, row * g->cols, scratch);
+	float *memory = (float *)(void *)s->memory;
 
-	if (g->dense.dtype == HONE_DTYPE_BF16 &&
-		cpu_stored_read_bf16(g->b, (g->first + row) * g->cols, n,
-			(uint16_t *)(void *)cpu_at(&g->dense, row * g->cols)))
-		return;
-	cpu_stored_read(g->b, (g->first + row) * g->cols, n, out, scratch + g->block * g->cols);
-	cpu_write(g->call->k, &g->dense, row * g->cols, n, out);
+	cpu_stored_read(s->from, first, n, memory + at, memory + end);
 }
 
-struct last {
-	const struct cpu_call *call;
-	const struct cpu_product *p;
-	const float *sums;
-};
-
-/* y = sums + c, 16 rows a piece. */
+/* Asks for n elements of the first part, for L2: parts of rows are too far apart for the processor
+ * to see through, and what tiles have asked for (product.c) they may have pushed out again. */
 static void
-last_piece(void *ctx, int64_t i, int32_t worker)
+fetch(const struct hone_operand *w, int64_t first, int64_t n)
 {
-	const struct last *l = ctx;
-	const struct cpu_product *p = l->p;
-	const int64_t row = i * 16, m = cpu_min(16, p->m - row);
-	const struct hn_finish f = {.m = m,
-		.n = p->n,
-		.tile = l->sums + row * p->n,
-		.ldt = p->n,
-		.y = cpu_at(&p->y, row * p->ldy),
-		.ldy = p->ldy,
-		.c = p->c.p ? cpu_at(&p->c, row * p->ldy) : NULL,
-		.ldc = p->ldy,
-		.y_dtype = p->y.dtype,
-		.c_dtype = p->c.dtype};
+	const int64_t elems = (int64_t)w->storage->block_elems;
+	const int64_t bytes = (int64_t)w->storage->block_bytes;
+	const uint8_t *at = (const uint8_t *)w->buffer + w->offset + first / elems * bytes;
+	const uint8_t *const end = at + n / elems * bytes + 63;
 
-	(void)worker;
-	l->call->k->finish(&f);
+	for (; at < end; at += 64)
+		__builtin_prefetch(at, 0, 2);
 }
 
-/* The dense product of one group.  NN with several groups adds to the f32 sums. */
-static struct cpu_product
-group_product(const struct cpu_product *p, const struct group *g, float *sums)
+void
+cpu_slab_read(struct cpu_slab *s, int64_t row, int64_t rows, int64_t col, int64_t cols)
 {
-	struct cpu_product part = *p;
+	const int64_t I = hone_operand_row_elems(s->from), unit = cpu_slab_unit(s->from);
+	const int64_t from = col / unit * unit, to = cpu_round_up(col + cols, unit);
+	const int64_t n = to - from, end = rows * n;
+	const int64_t each = n == I ? end : n; /* whole rows lie one behind the other */
+	const int64_t first = row * I + from;
+	int is_bf16 = 1;
 
-	part.b = g->dense;
-	part.ldb = g->cols;
-	if (p->form == CPU_NT) {
-		part.n = g->rows;
-		part.y.p = cpu_at(&p->y, g->first);
-		if (p->c.p)
-			part.c.p = cpu_at(&p->c, g->first);
-		if (p->r)
-			part.v.p = cpu_at(&p->v, g->first * p->ldv);
-		return part;
+	for (int64_t at = 0, i = first; at < end; at += each, i += I) {
+		if (n < I && unit > 1)
+			fetch(s->from, i + FETCH_ROWS * I, n);
+		is_bf16 = is_bf16 && read_bf16(s, i, each, at);
+		if (!is_bf16)
+			read_f32(s, i, each, at, end);
 	}
-	part.k = g->rows;
-	part.r = g->first + g->rows == g->b->dim[0] ? p->r : 0;
-	part.a.p = cpu_at(&p->a, g->first);
-	if (!sums)
-		return part;
-	part.y = (struct cpu_mat){.p = (uint8_t *)sums, .dtype = HONE_DTYPE_F32};
-	part.ldy = p->n;
-	part.c = g->first ? part.y : (struct cpu_mat){0};
-	return part;
-}
-
-enum hone_status
-cpu_product_stored(const struct cpu_call *call, const struct hone_operand *b,
-	const struct cpu_product *p, struct hone_error *err)
-{
-	const int64_t O = b->dim[0], I = hone_operand_row_elems(b);
-	const int32_t bf16 = cpu_product_bf16(call->d, p);
-	int64_t rows = GROUP_ELEMS / (I ? I : 1) / 16 * 16;
-	struct group g = {.call = call, .b = b, .cols = I};
-	struct last last = {.call = call, .p = p};
-	uint64_t dense_bytes, sums_bytes;
-	enum hone_status st;
-
-	rows = cpu_min(O, rows < 16 ? 16 : rows);
-	g.block = cpu_ceil(HN_CPU_PIECE, I ? I : 1);
-	g.dense.dtype = bf16 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32;
-	dense_bytes = (uint64_t)cpu_round_up(rows * I * (bf16 ? 2 : 4), 64);
-	sums_bytes = p->form == CPU_NN && rows < O ? (uint64_t)(p->m * p->n) * 4 : 0;
-	for (g.first = 0; g.first < O && p->m > 0; g.first += rows) {
-		struct cpu_product part;
-
-		g.rows = cpu_min(rows, O - g.first);
-		part = group_product(p, &g, NULL);
-		st = cpu_reserve(call->d,
-			dense_bytes + sums_bytes + cpu_product_shared(call->d, &part),
-			(uint64_t)(g.block * I + cpu_stored_buffer(b)) * 4, err);
-		if (st)
-			return st;
-		g.dense.p = call->d->shared.memory;
-		last.sums = (float *)(void *)(g.dense.p + dense_bytes);
-		cpu_run(call->d, cpu_ceil(g.rows, g.block), decode_piece, &g);
-		part = group_product(
-			p, &g, sums_bytes ? (float *)(void *)(g.dense.p + dense_bytes) : NULL);
-		st = cpu_product_run(call->d, &part, NULL, dense_bytes + sums_bytes, err);
-		if (st)
-			return st;
-	}
-	if (sums_bytes)
-		cpu_run(call->d, cpu_ceil(p->m, 16), last_piece, &last);
-	return HONE_OK;
+	s->mat.dtype = is_bf16 ? HONE_DTYPE_BF16 : HONE_DTYPE_F32;
+	s->mat.p = s->memory;
+	s->mat.p = cpu_at(&s->mat, col - from);
+	s->ld = n;
 }

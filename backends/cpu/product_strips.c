@@ -22,8 +22,9 @@
 #include "product.h"
 
 #define JOBS       4
-#define TOGETHER   4  /* products of a job */
-#define PASSES     8  /* of all products of a job */
+#define TOGETHER   4 /* products of a job */
+#define PASSES     8 /* of all products of a job */
+#define STRIP_MAX  128
 #define LOOK_AHEAD 24 /* commands to look through for another of the kind */
 
 struct strip_product {
@@ -84,10 +85,10 @@ finish_strip(const struct hn_cpu_kernels *k, const struct strip_job *job,
 }
 
 static void
-run_strip(const struct cpu_device *d, const struct strip_job *job, int64_t i, int32_t worker)
+run_strip(const struct cpu_device *d, const struct strip_job *job, int64_t i)
 {
 	const int64_t at = i * job->strip, n = cpu_min(job->strip, job->length - at);
-	float *tile = (float *)(void *)d->worker[worker].memory;
+	float tile[HN_THIN * STRIP_MAX], turned[HN_THIN * STRIP_MAX];
 
 	for (int64_t j = 0; j < job->n; j++) {
 		const struct strip_product *of = &job->product[j];
@@ -107,25 +108,26 @@ run_strip(const struct cpu_device *d, const struct strip_job *job, int64_t i, in
 
 			d->k->thin(&thin);
 			finish_strip(d->k, job, of, first, cpu_min(HN_THIN, of->narrow_n - first),
-				tile, tile + HN_THIN * job->strip, at, n);
+				tile, turned, at, n);
 		}
 	}
 }
 
 void
-cpu_strips_piece(const struct cpu_device *d, int64_t i, int32_t worker)
+cpu_strips_piece(const struct cpu_device *d, int64_t i)
 {
 	const struct strip_job *job = d->strips->job;
 
 	while (i >= job->end)
 		job++;
-	run_strip(d, job, i - (job == d->strips->job ? 0 : job[-1].end), worker);
+	run_strip(d, job, i - (job == d->strips->job ? 0 : job[-1].end));
 }
 
 static void
 piece(void *ctx, int64_t i, int32_t worker)
 {
-	cpu_strips_piece(ctx, i, worker);
+	(void)worker;
+	cpu_strips_piece(ctx, i);
 }
 
 /* ---- What waits ---- */
@@ -198,7 +200,6 @@ cpu_strips_take(struct cpu_device *d)
 {
 	struct cpu_strips *s = d->strips;
 
-	settle(s);
 	for (int32_t i = 0; i < s->n; i++) {
 		const struct strip_job job = s->job[i];
 
@@ -229,7 +230,7 @@ job_of(const struct cpu_device *d, const struct cpu_product *p)
 	job.ld = job.turned ? p->lda : p->ldb;
 	job.length = job.turned ? p->m : p->n;
 	job.steps = job.bf16 ? (p->k + 1) / 2 : p->k;
-	job.strip = panel * (1 + job.length / (64 * panel));
+	job.strip = cpu_min(panel * (1 + job.length / (64 * panel)), STRIP_MAX);
 	return job;
 }
 
@@ -316,7 +317,6 @@ cpu_strips_put(const struct cpu_call *call, const struct cpu_product *p, struct 
 	struct strip_job *job;
 	enum hone_status st;
 
-	settle(d->strips);
 	if (d->is_probe) {
 		for (int32_t i = 0; i < JOBS; i++)
 			(void)cpu_scratch_grow(
@@ -325,8 +325,6 @@ cpu_strips_put(const struct cpu_call *call, const struct cpu_product *p, struct 
 	}
 	job = find_job(call, &as, cpu_ceil(n, HN_THIN));
 	st = cpu_scratch_grow(d, &job->narrow, narrow_bytes(&as), err);
-	if (!st)
-		st = cpu_reserve(d, 0, (uint64_t)(2 * HN_THIN * as.strip * 4), err);
 	if (st) {
 		d->strips->n = 0;
 		return st;

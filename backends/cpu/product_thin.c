@@ -43,7 +43,7 @@ struct thin {
 int
 cpu_product_is_thin(const struct cpu_product *p)
 {
-	if (p->m == 0 || p->n == 0 || p->k == 0)
+	if (p->m == 0 || p->n == 0 || p->k == 0 || p->stored)
 		return 0;
 	if (p->form == CPU_TN)
 		return !p->c.p && (p->m <= 4 * HN_THIN || p->n <= 4 * HN_THIN);
@@ -243,7 +243,6 @@ find_scale(const struct cpu_call *call, uint32_t from, const struct hone_operand
 		if (c->op == HONE_OP_SCALE && !(c->flags & HONE_COMMAND_ACCUMULATE) &&
 			cpu_same_place(&c->in[0], y, call->run) &&
 			cpu_same_place(&c->out[0], y, call->run)) {
-			cpu_strips_yield(call, c);
 			*call->taken |= CPU_TAKEN(i);
 			return c->attr;
 		}

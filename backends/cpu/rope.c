@@ -75,8 +75,8 @@ turn_heads(const struct hn_cpu_kernels *k, const struct hone_attr_rope *attr,
 
 	k->rotate(&turn);
 	if (rest && to != from)
-		memmove((uint8_t *)to + 2 * n * element,
-			(const uint8_t *)from + 2 * n * element, (size_t)rest);
+		memmove((uint8_t *)to + 2 * n * element, (const uint8_t *)from + 2 * n * element,
+			(size_t)rest);
 	if (!bf16)
 		cpu_write(k, y, at, K, to);
 }

@@ -2,7 +2,7 @@
  * scratch.c - how much scratch commands will take, before any memory is theirs.
  *
  * Products and attention take by far the most: packed panels for each worker, the columns of a
- * transposed operand or decoded weights for all, the gradients of a segment's queries.  Their own
+ * transposed operand for all, the gradients of a segment's queries.  Their own
  * code says how much: it runs on a copy of the device that notes what is reserved and runs no
  * piece.  Attention takes most when all rows are one segment, which is what is asked about.
  * Other operations reserve less and are not counted.

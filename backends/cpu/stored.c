@@ -2,9 +2,8 @@
  * stored.c - stored (quantised) weights: reading any range of elements, and DECODE.
  *
  * A format decodes whole blocks; a range that starts or ends inside one goes through a small
- * buffer.  Products decode groups of rows in parallel into dense scratch that all threads
- * share (product_stored.c), so each weight is decoded once per product and never all of it
- * exists at a time.  Twin: decode of reference.
+ * buffer.  Products decode a slab of a weight at a time into a worker's scratch
+ * (product_stored.c).  Twin: decode of reference.
  */
 #include <string.h>
 

@@ -118,6 +118,27 @@ static const struct hone_storage_vt stored = {.struct_size = sizeof stored,
 	.n_parts = 1,
 	.decode = stored_decode};
 
+/* The same with other blocks. */
+static const struct hone_storage_vt stored_256 = {.struct_size = sizeof stored,
+	.id = "sixteenths of 256",
+	.block_elems = 256,
+	.block_bytes = 256,
+	.n_parts = 1,
+	.decode = stored_decode};
+static const struct hone_storage_vt stored_257 = {.struct_size = sizeof stored,
+	.id = "sixteenths of 257",
+	.block_elems = 257,
+	.block_bytes = 257,
+	.n_parts = 1,
+	.decode = stored_decode};
+
+static struct ops_case
+with_format(struct ops_case c, const struct hone_storage_vt *format)
+{
+	c.in[1].storage = format;
+	return c;
+}
+
 /* The plugin nf4 as it is built, and a weight in it. */
 enum { NF4_PARTS = 3 };
 
@@ -275,9 +296,9 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 43
+#define N_LARGE 54
 
-/* Several blocks of rows, columns and depth; several groups of a stored weight; a segment in
+/* Several blocks of rows, columns and depth, of a stored weight too; a segment in
  * two halves; key rows that two segments read; prefix, window and softcap over blocks; heads
  * that do not divide a strip; so few columns that they go one by one. */
 static size_t
@@ -321,6 +342,26 @@ large_cases(struct ops_case c[N_LARGE])
 	c[n++] = with_nf4(product_case("nn nf4 odd", HONE_MATMUL_NN, 20, 65, 33, false), 65 * 33);
 	c[n++] = with_nf4(
 		product_case("nt nf4 groups", HONE_MATMUL_NT, 5, 4200, 512, false), 4200 * 512);
+	/* rows that are whole blocks: several blocks of rows, of k, of columns in pieces that begin
+	 * inside a block of 256; an odd k, a panel that is not full */
+	c[n++] = product_case("nt stored rows", HONE_MATMUL_NT, 1100, 75, 2144, true);
+	c[n++] = product_case("nn stored rows", HONE_MATMUL_NN, 1100, 577, 96, true);
+	c[n++] = product_case("nn stored deep, odd", HONE_MATMUL_NN, 533, 4203, 160, true);
+	c[n++] = with_format(
+		product_case("nt of 256", HONE_MATMUL_NT, 533, 70, 2304, true), &stored_256);
+	c[n++] = with_format(
+		product_case("nn of 256", HONE_MATMUL_NN, 533, 1207, 1280, true), &stored_256);
+	/* blocks that straddle rows, and one that no granule fits */
+	c[n++] = product_case("nt stored straddles", HONE_MATMUL_NT, 70, 45, 2101, true);
+	c[n++] = product_case("nn stored straddles", HONE_MATMUL_NN, 70, 45, 301, true);
+	c[n++] = with_format(
+		product_case("nt of 257", HONE_MATMUL_NT, 40, 45, 3 * 257, true), &stored_257);
+	c[n++] = with_format(
+		product_case("nn of 257", HONE_MATMUL_NN, 40, 45, 3 * 257, true), &stored_257);
+	c[n++] = with_nf4(
+		product_case("nt nf4 deep", HONE_MATMUL_NT, 533, 70, 4480, false), 70 * 4480);
+	c[n++] = with_nf4(
+		product_case("nn nf4 deep", HONE_MATMUL_NN, 533, 4301, 320, false), 4301 * 320);
 	attention_cases(&c[n], "attention in halves", &causal, 300, 2100, 0, long_q, long_kv, 1);
 	n += 2;
 	attention_cases(
@@ -493,7 +534,7 @@ compare_paths(const struct test_host *h, const struct ops_device *reference,
 }
 
 /* A second block of rows, columns, depth, keys or queries that is taken from the wrong place;
- * a stored weight whose second group is; parts of one that are taken for each other. */
+ * a stored weight whose second slab is; parts of one that are taken for each other. */
 static void
 test_cpu_large_shapes_agree_with_reference(void **state)
 {
