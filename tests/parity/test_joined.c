@@ -33,6 +33,7 @@ enum { N_PATHS = 5 };
 struct test_host {
 	struct hone_host host;
 	struct hn_pool *pool;
+	int64_t n_jobs; /* that the backend has given to the pool */
 };
 
 static int32_t
@@ -45,7 +46,10 @@ static void
 pool_run(const struct hone_host *host, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
 	void *ctx)
 {
-	hn_pool_run(((const struct test_host *)(const void *)host)->pool, n, fn, ctx);
+	struct test_host *h = (struct test_host *)(uintptr_t)host;
+
+	h->n_jobs++;
+	hn_pool_run(h->pool, n, fn, ctx);
 }
 
 static const struct hone_pool_vt pool_vt = {
@@ -603,6 +607,167 @@ test_joined_gate_gives_the_bits_of_its_commands(void **state)
 	}
 }
 
+/* ---- One job ---- */
+
+enum {
+	J_ROWS = 64,
+	J_K = 96,
+	J_N = 256,
+	J_HEAD = 64,
+	J_BYTES = J_K * J_N * 4, /* of the largest */
+	J_COMMANDS = 4
+};
+
+/* x [m, k], weights of NT and NN, matrices [m, n], bias [n], rotations, narrow operands, their
+ * gradients. */
+enum { X0, W_NT, W_NN, M0, M1, M2, M3, M4, BIAS, TURNS, DY, T0, T1, G0, G1, N_JOB_OPERANDS };
+
+static const struct {
+	int64_t rows, cols;
+	int32_t dtype;
+} job_operands[N_JOB_OPERANDS] = {[X0] = {J_ROWS, J_K, HONE_DTYPE_F32},
+	[W_NT] = {J_N, J_K, HONE_DTYPE_F32},
+	[W_NN] = {J_K, J_N, HONE_DTYPE_F32},
+	[M0] = {J_ROWS, J_N, HONE_DTYPE_F32},
+	[M1] = {J_ROWS, J_N, HONE_DTYPE_F32},
+	[M2] = {J_ROWS, J_N, HONE_DTYPE_F32},
+	[M3] = {J_ROWS, J_N, HONE_DTYPE_F32},
+	[M4] = {J_ROWS, J_N, HONE_DTYPE_F32},
+	[BIAS] = {1, J_N, HONE_DTYPE_F32},
+	[TURNS] = {J_ROWS, J_HEAD, HONE_DTYPE_F32},
+	[DY] = {J_ROWS, J_N, HONE_DTYPE_F32},
+	[T0] = {J_ROWS, 8, HONE_DTYPE_F32},
+	[T1] = {J_ROWS, 8, HONE_DTYPE_F32},
+	[G0] = {8, J_K, HONE_DTYPE_F32},
+	[G1] = {8, J_K, HONE_DTYPE_F32}};
+
+static const struct hone_attr_matmul nt = {.form = HONE_MATMUL_NT}, nn = {.form = HONE_MATMUL_NN},
+				     tn = {.form = HONE_MATMUL_TN};
+static const struct hone_attr_unary silu = {.kind = HONE_UNARY_SILU},
+				    gelu = {.kind = HONE_UNARY_GELU};
+static const struct hone_attr_binary add = {.kind = HONE_BINARY_ADD},
+				     mul = {.kind = HONE_BINARY_MUL};
+static const struct hone_attr_rope turn = {.head_dim = J_HEAD, .layout = HONE_ROPE_HALVES};
+
+struct job_command {
+	uint32_t op;
+	const void *attr;
+	uint64_t attr_size;
+	int in[2], out; /* in[1] -1 = none */
+};
+
+#define PRODUCT(form, a, b, y)                                                                     \
+	{                                                                                          \
+		HONE_OP_MATMUL, &(form), sizeof(form), {a, b}, y                                   \
+	}
+#define POINT(op, attr, a, b, y)                                                                   \
+	{                                                                                          \
+		op, &(attr), sizeof(attr), {a, b}, y                                               \
+	}
+
+static const struct {
+	const char *name;
+	int64_t n_jobs; /* at once */
+	struct job_command c[J_COMMANDS];
+} jobs[] = {
+	{"bias, activation", 1,
+		{PRODUCT(nt, X0, W_NT, M0), POINT(HONE_OP_BINARY, add, M0, BIAS, M0),
+			POINT(HONE_OP_UNARY, gelu, M0, -1, M1)}},
+	{"residual", 1, {PRODUCT(nt, X0, W_NT, M0), POINT(HONE_OP_BINARY, add, M2, M0, M0)}},
+	{"gate", 1,
+		{PRODUCT(nt, X0, W_NT, M0), POINT(HONE_OP_UNARY, silu, M1, -1, M2),
+			POINT(HONE_OP_BINARY, mul, M2, M0, M2)}},
+	{"gradients of a gate", 1,
+		{PRODUCT(nn, X0, W_NN, M0), POINT(HONE_OP_BINARY, mul, M0, M1, M4),
+			POINT(HONE_OP_BINARY, mul, M0, M2, M0),
+			POINT(HONE_OP_UNARY_BACK, silu, M4, M3, M4)}},
+	{"gradient of an activation", 1,
+		{PRODUCT(nn, X0, W_NN, M0), POINT(HONE_OP_UNARY_BACK, gelu, M0, M1, M0)}},
+	{"rotation", 1, {PRODUCT(nt, X0, W_NT, M0), POINT(HONE_OP_ROPE, turn, M0, TURNS, M0)}},
+	{"gradients of adapters", 1,
+		{PRODUCT(tn, T0, X0, G0), PRODUCT(tn, T1, X0, G1), PRODUCT(nt, X0, W_NT, M0)}},
+	/* these may not: nothing of the product is read; a gradient that is needed */
+	{"another's activation", 2,
+		{PRODUCT(nt, X0, W_NT, M0), POINT(HONE_OP_UNARY, gelu, M1, -1, M2)}},
+	{"a gradient as weight", 2, {PRODUCT(tn, T0, DY, M3), PRODUCT(nt, DY, M3, M4)}},
+};
+
+/* Runs a list `step` commands at a time; how many jobs the pool was given. */
+static int64_t
+run_jobs(const struct ops_device *cpu, struct test_host *h, size_t which, uint32_t step,
+	uint8_t *memory)
+{
+	static const int64_t none[1];
+	const struct hone_run live = {
+		.struct_size = sizeof live, .n_spaces = 1, .live = none, .begin = none};
+	struct hone_operand o[N_JOB_OPERANDS], in[J_COMMANDS][2];
+	struct hone_command c[J_COMMANDS];
+	struct hone_error err = {0};
+	uint32_t n = 0;
+
+	for (int i = 0; i < N_JOB_OPERANDS; i++) {
+		o[i] = (struct hone_operand){.buffer = memory,
+			.offset = (uint64_t)i * J_BYTES,
+			.dtype = job_operands[i].dtype,
+			.rank = 2,
+			.dim = {job_operands[i].rows, job_operands[i].cols}};
+		fill(&o[i], (uint64_t)i);
+	}
+	o[M3].dim[0] = which == sizeof jobs / sizeof *jobs - 1 ? 8 : J_ROWS;
+	o[M4].dim[1] = which == sizeof jobs / sizeof *jobs - 1 ? 8 : J_N;
+	for (; n < J_COMMANDS && jobs[which].c[n].op; n++) {
+		const struct job_command *j = &jobs[which].c[n];
+
+		in[n][0] = o[j->in[0]];
+		if (j->in[1] >= 0)
+			in[n][1] = o[j->in[1]];
+		c[n] = (struct hone_command){.op = j->op,
+			.n_in = j->in[1] >= 0 ? 2 : 1,
+			.n_out = 1,
+			.attr = j->attr,
+			.attr_size = (uint32_t)j->attr_size,
+			.in = in[n],
+			.out = &o[j->out],
+			.name = jobs[which].name};
+	}
+	h->n_jobs = 0;
+	for (uint32_t i = 0; i < n; i += step)
+		if (cpu->vt->submit(cpu->device, c + i, step < n - i ? step : n - i, sizeof *c,
+			    &live, &err))
+			fail_msg("%s: %s", jobs[which].name, err.text);
+	return h->n_jobs;
+}
+
+/* Commands that stand together and are passes of their own nevertheless, which no result shows. */
+static void
+test_joined_commands_are_one_job(void **state)
+{
+	uint8_t *memory = aligned_alloc(64, (size_t)N_JOB_OPERANDS * J_BYTES);
+	struct ops_device cpu;
+	struct test_host h;
+
+	(void)state;
+	assert_non_null(memory);
+	memset(memory, 0, (size_t)N_JOB_OPERANDS * J_BYTES);
+	for (int32_t path = 0; path < N_PATHS; path++) {
+		if (!open_cpu(&cpu, &h, path))
+			continue;
+		for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
+			const int64_t alone = run_jobs(&cpu, &h, i, 1, memory);
+			const int64_t together = run_jobs(&cpu, &h, i, J_COMMANDS, memory);
+
+			if (alone < 2 || together != jobs[i].n_jobs)
+				fail_msg(
+					"path %d, %s: %lld jobs one by one, %lld at once, not %lld",
+					path, jobs[i].name, (long long)alone, (long long)together,
+					(long long)jobs[i].n_jobs);
+		}
+		ops_close(&cpu);
+		hn_pool_destroy(h.pool);
+	}
+	free(memory);
+}
+
 int
 main(void)
 {
@@ -611,6 +776,7 @@ main(void)
 		cmocka_unit_test(test_joined_zero_update_changes_no_bit),
 		cmocka_unit_test(test_joined_stack_leaves_alone_what_a_waiting_product_reads),
 		cmocka_unit_test(test_joined_gate_gives_the_bits_of_its_commands),
+		cmocka_unit_test(test_joined_commands_are_one_job),
 	};
 
 	return cmocka_run_group_tests(tests, ops_setup, ops_teardown);

@@ -259,6 +259,72 @@ test_program_memory_moved_value_is_caught(void **state)
 	train_close(&run);
 }
 
+static const struct hn_location *
+place_of(const struct hn_program *program, const struct hone_operand *operand)
+{
+	return &program->operand_places[operand - program->operands];
+}
+
+static bool
+overlap(const struct hn_location *a, const struct hn_location *b)
+{
+	return a->kind == HN_MEMORY_ARENA && b->kind == HN_MEMORY_ARENA &&
+		a->offset < b->offset + b->n_bytes && b->offset < a->offset + a->n_bytes;
+}
+
+static bool
+is_elementwise(const struct hone_command *c)
+{
+	return c->op == HONE_OP_UNARY || c->op == HONE_OP_UNARY_BACK || c->op == HONE_OP_BINARY ||
+		c->op == HONE_OP_ROPE;
+}
+
+/* Does the command read what the product has made? */
+static bool
+reads(const struct hn_program *program, const struct hone_command *c,
+	const struct hone_command *product)
+{
+	for (uint32_t k = 0; k < c->n_in; k++)
+		if (c->in[k].rank &&
+			overlap(place_of(program, &c->in[k]), place_of(program, product->out)))
+			return true;
+	return false;
+}
+
+/* A product's rows whose memory is given to what follows it elementwise: a backend could not run the
+ * two as one.  The nearest product of those results is looked for, a few commands back. */
+static void
+test_program_memory_of_a_product_outlives_its_ends(void **state)
+{
+	enum { BACK = 12 };
+	int pairs = 0;
+
+	(void)state;
+	for (int k = 0; k < KINDS; k++) {
+		struct train_run run;
+		const struct hn_program *program = &run.step.train;
+
+		train_open(&run, &kinds[k].options);
+		for (uint32_t i = 1; i < program->n_commands; i++) {
+			const struct hone_command *c = &program->commands[i], *product = c - 1;
+			const struct hone_command *end = i > BACK ? c - BACK : program->commands;
+
+			if (!is_elementwise(c))
+				continue;
+			while (product >= end && !reads(program, c, product))
+				product--;
+			if (product < end || product->op != HONE_OP_MATMUL)
+				continue;
+			pairs++;
+			if (overlap(place_of(program, c->out), place_of(program, product->in)))
+				fail_msg("%s: %s writes where %s reads its rows", kinds[k].name,
+					c->name, product->name);
+		}
+		train_close(&run);
+	}
+	assert_true(pairs > 10 * KINDS);
+}
+
 static void
 poison(struct train_run *run)
 {
@@ -309,6 +375,7 @@ main(void)
 		cmocka_unit_test(test_program_micro_batch_without_labels_changes_nothing),
 		cmocka_unit_test(test_program_memory_no_two_live_values_overlap),
 		cmocka_unit_test(test_program_memory_moved_value_is_caught),
+		cmocka_unit_test(test_program_memory_of_a_product_outlives_its_ends),
 		cmocka_unit_test(test_program_memory_full_of_nan_changes_no_bit),
 	};
 
