@@ -3,7 +3,7 @@
  * them as soon as its tiles are formed, while it is in L1, instead of in passes of their own.
  *
  *     y = x W^T [+ u v]      +  bias, residual, activation, gate, rotation of heads
- *     d = dy W  [+ u v]      +  the gradients of an activation or a gate
+ *     d = dy W  [+ u v]      +  the gradient of an activation
  *
  * A chain of commands is taken as long as each reads what stands in the block, and each of its
  * operands is the block's own elements, a vector along the columns, or the rotations of a row.
@@ -11,14 +11,19 @@
  * they read, and operands of one size must lie in one place or apart.  Only addresses are looked
  * at; core/graph/plan.c keeps a product's operands until its ends have run, so that their memory
  * is not given away.  Everything passes through memory in its own type: the bits are those of
- * the single commands.  Twins: unary, unary_back, binary, rope of reference.
+ * the single commands.
+ *
+ * Operands beside y stream through L2 while the product needs it for its panels.  Up to two cost less
+ * than a pass of their own; with the four of a gate's gradients packing slows down by a tenth,
+ * which is more than is saved, so those stay a pass (gate.c).  Twins: unary, unary_back, binary, rope of reference.
  */
 #include "joined.h"
 
 #include "product.h"
 
-#define FULL_MAX  16 /* operands of the block's size */
-#define WHOLE_MAX 12 /* others, which nobody may write */
+#define FULL_MAX   16 /* operands of the block's size */
+#define WHOLE_MAX  12 /* others, which nobody may write */
+#define BESIDE_MAX 2  /* of the block's size beside y and the addend */
 
 struct span {
 	const uint8_t *begin, *end;
@@ -31,7 +36,7 @@ struct find {
 	const struct cpu_product *p;
 	struct cpu_end *end;
 	struct span full[FULL_MAX], whole[WHOLE_MAX];
-	int32_t n_full, n_whole;
+	int32_t n_full, n_whole, n_beside;
 };
 
 /* ---- The steps ---- */
@@ -174,6 +179,18 @@ is_formed(const struct find *f, const struct hone_operand *o)
 	return 0;
 }
 
+/* Counts operands of the block's size that stand in memory of their own; 0 where they are too many. */
+static int
+stays_small(struct find *f, const struct hone_operand *o)
+{
+	const uint8_t *p = hone_operand_host(o, f->call->run);
+
+	for (int32_t i = 0; i < f->n_full; i++)
+		if (f->full[i].begin == p)
+			return 1;
+	return ++f->n_beside <= BESIDE_MAX;
+}
+
 /* Notes the operands of a command; 0 where it cannot end the product. */
 static int
 take_operands(struct find *f, const struct hone_command *c)
@@ -188,7 +205,7 @@ take_operands(struct find *f, const struct hone_command *c)
 			return 0;
 		if (!is_full(f, o))
 			continue;
-		if (!place(f, span_of(&mat, f->p->m * f->p->n)))
+		if (!stays_small(f, o) || !place(f, span_of(&mat, f->p->m * f->p->n)))
 			return 0;
 	}
 	for (uint32_t i = 0; i < c->n_out; i++) {
@@ -196,7 +213,7 @@ take_operands(struct find *f, const struct hone_command *c)
 		struct span s = span_of(&mat, f->p->m * f->p->n);
 
 		s.is_formed = 1;
-		if (!is_full(f, &c->out[i]) || !place(f, s))
+		if (!is_full(f, &c->out[i]) || !stays_small(f, &c->out[i]) || !place(f, s))
 			return 0;
 	}
 	return 1;

@@ -677,7 +677,7 @@ static const struct {
 	{"gate", 1,
 		{PRODUCT(nt, X0, W_NT, M0), POINT(HONE_OP_UNARY, silu, M1, -1, M2),
 			POINT(HONE_OP_BINARY, mul, M2, M0, M2)}},
-	{"gradients of a gate", 1,
+	{"gradients of a gate, a pass of their own", 2,
 		{PRODUCT(nn, X0, W_NN, M0), POINT(HONE_OP_BINARY, mul, M0, M1, M4),
 			POINT(HONE_OP_BINARY, mul, M0, M2, M0),
 			POINT(HONE_OP_UNARY_BACK, silu, M4, M3, M4)}},
