@@ -51,7 +51,8 @@ op_cases_reductions(struct op_cases *t)
 void
 op_cases_loss(struct op_cases *t)
 {
-	static const int64_t shapes[][2] = {{0, 7}, {1, 1}, {1, 2}, {13, 17}, {5, 577}, {66, 33}};
+	static const int64_t shapes[][2] = {
+		{0, 7}, {1, 1}, {1, 2}, {13, 17}, {5, 577}, {66, 33}, {3, 20001}};
 
 	for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
 		for (size_t v = 0; v < 4; v++)
