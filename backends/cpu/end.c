@@ -267,10 +267,11 @@ find_step(struct find *f, struct cpu_end_step *s, const struct hone_command *con
 {
 	uint32_t taken = cpu_gate_find(&s->gate, c, n, f->call->run);
 
-	*s = (struct cpu_end_step){.gate = s->gate,
-		.x = cpu_mat_of(&c[0]->in[0], f->call->run),
-		.y = cpu_mat_of(&c[0]->out[0], f->call->run),
-		.rows = gate_rows};
+	*s = (struct cpu_end_step){
+		.gate = s->gate, .y = cpu_mat_of(&c[0]->out[0], f->call->run), .rows = gate_rows};
+	if (!c[0]->n_in) /* as FILL may be */
+		return 0;
+	s->x = cpu_mat_of(&c[0]->in[0], f->call->run);
 	if (taken)
 		return is_full(f, &c[0]->out[0]) ? taken : 0;
 	switch (c[0]->op) {

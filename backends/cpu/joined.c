@@ -142,6 +142,9 @@ completes(
 	if (!is_product(later) || later->n_in < 3 || one->form != other->form ||
 		c->in[0].dtype != later->in[0].dtype)
 		return 0;
+	/* Rows of a space are columns of y that may be fewer than y has, and than the other's. */
+	if (one->form == CPU_NT && (c->in[1].space || later->in[1].space))
+		return 0;
 	if (!cpu_same_place(&c->out[0], &later->in[2], run) ||
 		!cpu_same_place(&c->out[0], &later->out[0], run))
 		return 0;

@@ -120,7 +120,8 @@ check_rope(const struct hone_command *c, struct hone_error *err)
 			err, HONE_EUNSUPPORTED, "rope has no layout %d on cpu", attr->layout);
 	if (attr->head_dim < 1 || attr->head_dim > HN_CPU_BLOCK ||
 		hone_operand_row_elems(&c->in[0]) % attr->head_dim ||
-		hone_operand_row_elems(&c->in[1]) > attr->head_dim)
+		hone_operand_row_elems(&c->in[1]) > attr->head_dim ||
+		(hone_operand_row_elems(&c->in[1]) > 256 && c->in[1].dtype != HONE_DTYPE_F32))
 		return hone_fail(err, HONE_EUNSUPPORTED,
 			"rope: heads of %lld columns fit neither x nor the table",
 			(long long)attr->head_dim);

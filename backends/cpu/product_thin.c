@@ -289,7 +289,9 @@ add(void *job, const struct hone_command *c)
 
 	*p = cpu_product_of(c, call->run);
 	all->t[all->n] = thin_of(call->d, p);
-	all->t[all->n++].scale = find_scale(call, (uint32_t)at, &c->out[0]);
+	if (p->n == p->ldy) /* a space has fewer live rows: SCALE is of all columns */
+		all->t[all->n].scale = find_scale(call, (uint32_t)at, &c->out[0]);
+	all->n++;
 }
 
 enum hone_status
@@ -315,7 +317,7 @@ cpu_product_thin(const struct cpu_call *call, const struct cpu_product *p, struc
 	if (call->d->is_probe) /* packs here, before any piece runs; its scratch is small */
 		return HONE_OK;
 	one.t[0] = thin_of(call->d, p);
-	if (!one.t[0].turned)
+	if (!one.t[0].turned && p->n == p->ldy)
 		one.t[0].scale = find_scale(call, 0, &call->c->out[0]);
 	return run_dots(call->d, &one, err);
 }

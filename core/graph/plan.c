@@ -127,13 +127,15 @@ find_holds(struct plan *plan)
 
 		for (uint32_t k = first; k < node->n_in && ends_products(node); k++) {
 			const uint32_t made = position[plan->graph->values[node->in[k]].node];
+			uint32_t last;
 
-			if (made == UINT32_MAX || made >= t || plan->until[t] - made > NEAR ||
+			if (made == UINT32_MAX || made >= t || t - made > NEAR ||
 				!ends_products(&plan->graph->nodes[p->order[made]]) ||
 				p->unit_space[made] != p->unit_space[t])
 				continue;
-			if (plan->until[t] > plan->until[made])
-				plan->until[made] = plan->until[t];
+			last = plan->until[t] < made + NEAR ? plan->until[t] : made + NEAR;
+			if (last > plan->until[made])
+				plan->until[made] = last;
 		}
 	}
 	free(position);

@@ -402,7 +402,7 @@ list_add(struct random_list *l, const struct list_call *call)
 		item->out[item->c.n_out] = l->o[call->out[item->c.n_out] - 1];
 	}
 	item->c.attr = call->attr_size ? &item->attr : NULL;
-	item->c.in = item->in;
+	item->c.in = item->c.n_in ? item->in : NULL;
 	item->c.out = item->out;
 	if (!is_legal(item) || (!l->joins && may_join(l, item)) || !l->keep(l->ctx, l, item))
 		return;

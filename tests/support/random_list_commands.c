@@ -257,6 +257,15 @@ stranger(struct random_list *l)
 	const int64_t how = list_below(l, 10);
 	int32_t x = (int32_t)list_below(l, l->n_operands);
 
+	if (list_chance(l, 6)) { /* an op without an operand */
+		list_add(l,
+			&(struct list_call){.op = HONE_OP_FILL,
+				.out = {x + 1},
+				.attr.scale = {.beta = 0.0625},
+				.attr_size = sizeof(struct hone_attr_scale),
+				.name = "fill"});
+		return;
+	}
 	if (how < 5) {
 		for (int tries = 0; tries < TRIES && !l->is_placed[x]; tries++)
 			x = (int32_t)list_below(l, l->n_operands);
