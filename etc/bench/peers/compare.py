@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """hone and PyTorch + PEFT at the same work, in turns, in one run.
 
     compare.py [--build BUILD] [--python PYTHON] [--items lora-bf16,lora-f32,full-bf16,full-f32]
