@@ -6,18 +6,16 @@
  * root mean square, so they bound what rounding can do to a sum: f32 sums of up to some
  * thousand terms, one rounding of operands and results in bf16.
  */
+#include "cpu_host.h"
 #include "op_cases.h"
 #include "support.h"
 
 #include <hone/storage.h>
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/pool.h"
 
 /* f32: 2^-24 a rounding, sums of a few hundred terms, exponentials of 3e-7.  bf16: 2^-9 a
  * rounding; operands that are rounded for the product and the result itself. */
@@ -25,76 +23,7 @@
 #define TOLERANCE_BF16 1.2e-2
 
 /* The option values of [cpu], as its table describes them. */
-struct values {
-	int64_t threads;
-	int32_t path;
-};
-
-enum { AVX512_BF16 = 1, AVX512, AVX2, PORTABLE, N_PATHS };
-static const char *const path_names[] = {"auto", "avx512_bf16", "avx512", "avx2", "portable"};
-
-/* ---- a host with a pool ---- */
-
-struct test_host {
-	struct hone_host host;
-	struct hn_pool *pool;
-};
-
-static int32_t
-pool_threads(const struct hone_host *host)
-{
-	return hn_pool_threads(((const struct test_host *)(const void *)host)->pool);
-}
-
-static void
-pool_run(const struct hone_host *host, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
-	void *ctx)
-{
-	hn_pool_run(((const struct test_host *)(const void *)host)->pool, n, fn, ctx);
-}
-
-static const struct hone_pool_vt pool_vt = {
-	.struct_size = sizeof pool_vt, .threads = pool_threads, .run = pool_run};
-
-static const void *
-get_interface(const struct hone_host *host, const char *id)
-{
-	(void)host;
-	return strcmp(id, HONE_INTERFACE_POOL) == 0 ? &pool_vt : NULL;
-}
-
-static void
-host_open(struct test_host *h, int32_t threads)
-{
-	struct hone_error err = {0};
-
-	memset(h, 0, sizeof *h);
-	h->host = (struct hone_host){
-		.struct_size = sizeof h->host, .abi = HONE_ABI, .get_interface = get_interface};
-	assert_int_equal(hn_pool_create(&h->pool, threads, &err), HONE_OK);
-}
-
-static const struct hone_plugin *
-load_plugin(void)
-{
-	static void *module;
-
-	if (!module)
-		module = dlopen(HONE_BINARY_DIR "/lib/hone/cpu.so", RTLD_NOW | RTLD_LOCAL);
-	if (!module)
-		fail_msg("%s", dlerror());
-	return dlsym(module, "hone_plugin_v1");
-}
-
-/* false where this processor lacks the path. */
-static bool
-device_open(struct ops_device *d, const struct test_host *h, int32_t path)
-{
-	const struct values values = {.path = path};
-	char why[OPS_WHY];
-
-	return ops_open(load_plugin(), &h->host, &values, d, why);
-}
+enum { AVX512_BF16 = 1, AVX512, AVX2, PORTABLE };
 
 /* ---- cases that are larger than those of the common table ---- */
 
@@ -153,9 +82,7 @@ struct nf4_weight {
 static struct nf4_weight
 nf4_make(int64_t n)
 {
-	const struct hone_plugin *plugin =
-		dlsym(dlopen(HONE_BINARY_DIR "/lib/hone/nf4.so", RTLD_NOW | RTLD_LOCAL),
-			"hone_plugin_v1");
+	const struct hone_plugin *plugin = cpu_host_plugin("nf4");
 	struct nf4_weight w = {.vt = plugin->factories[0]->vt};
 	float *values = malloc((size_t)n * sizeof *values);
 	void *parts[NF4_PARTS + 1];
@@ -485,16 +412,16 @@ static const int32_t types[] = {HONE_DTYPE_F32, HONE_DTYPE_BF16};
 static void
 all_cases(int32_t path)
 {
-	struct test_host h;
+	struct cpu_host h;
 	struct ops_device cpu, reference;
 	struct op_cases cases;
 	int wrong = 0;
 
-	host_open(&h, 2);
+	cpu_host_open(&h, 2);
 	assert_true(ops_open_reference(&reference));
 	assert_true(op_cases_init(&cases));
-	if (!device_open(&cpu, &h, path)) {
-		hn_pool_destroy(h.pool);
+	if (!cpu_host_device(&h, path, &cpu)) {
+		cpu_host_close(&h);
 		op_cases_fini(&cases);
 		ops_close(&reference);
 		skip();
@@ -502,17 +429,17 @@ all_cases(int32_t path)
 	for (size_t i = 0; i < cases.n; i++)
 		for (size_t k = 0; k < 2; k++)
 			wrong += compare(
-				&cpu, &reference, &cases.items[i], types[k], path_names[path]);
+				&cpu, &reference, &cases.items[i], types[k], cpu_host_path(path));
 	op_cases_fini(&cases);
 	ops_close(&cpu);
 	ops_close(&reference);
-	hn_pool_destroy(h.pool);
+	cpu_host_close(&h);
 	assert_int_equal(wrong, 0);
 }
 
 /* One large case on every path that is there; the reference runs once. */
 static int
-compare_paths(const struct test_host *h, const struct ops_device *reference,
+compare_paths(const struct cpu_host *h, const struct ops_device *reference,
 	const struct ops_case *c, int32_t compute)
 {
 	struct ops_data want;
@@ -521,12 +448,12 @@ compare_paths(const struct test_host *h, const struct ops_device *reference,
 
 	assert_true(ops_data_init(&want, c, compute));
 	assert_true(ops_run(reference, c, compute, &want, why));
-	for (int32_t path = AVX512_BF16; path < N_PATHS; path++) {
+	for (int32_t path = AVX512_BF16; path < CPU_PATHS; path++) {
 		struct ops_device cpu;
 
-		if (!device_open(&cpu, h, path))
+		if (!cpu_host_device(h, path, &cpu))
 			continue;
-		wrong += compare_with(&cpu, &want, c, compute, path_names[path]);
+		wrong += compare_with(&cpu, &want, c, compute, cpu_host_path(path));
 		ops_close(&cpu);
 	}
 	ops_data_fini(&want);
@@ -540,18 +467,18 @@ test_cpu_large_shapes_agree_with_reference(void **state)
 {
 	static struct ops_case large[N_LARGE];
 	const size_t n = large_cases(large);
-	struct test_host h;
+	struct cpu_host h;
 	struct ops_device reference;
 	int wrong = 0;
 
 	(void)state;
-	host_open(&h, 2);
+	cpu_host_open(&h, 2);
 	assert_true(ops_open_reference(&reference));
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < 2; k++)
 			wrong += compare_paths(&h, &reference, &large[i], types[k]);
 	ops_close(&reference);
-	hn_pool_destroy(h.pool);
+	cpu_host_close(&h);
 	assert_int_equal(wrong, 0);
 }
 
@@ -559,17 +486,17 @@ test_cpu_large_shapes_agree_with_reference(void **state)
 static void
 run_with(int32_t threads, const struct ops_case *c, int32_t compute, struct ops_data *out)
 {
-	struct test_host h;
+	struct cpu_host h;
 	struct ops_device cpu;
 	char why[OPS_WHY] = "";
 
-	host_open(&h, threads);
-	assert_true(device_open(&cpu, &h, 0));
+	cpu_host_open(&h, threads);
+	assert_true(cpu_host_device(&h, 0, &cpu));
 	assert_true(ops_data_init(out, c, compute));
 	if (!ops_run(&cpu, c, compute, out, why))
 		fail_msg("%s: %s", c->name, why);
 	ops_close(&cpu);
-	hn_pool_destroy(h.pool);
+	cpu_host_close(&h);
 }
 
 static void
@@ -647,30 +574,30 @@ test_cpu_portable_agrees_with_reference(void **state)
 static void
 test_cpu_forced_path_is_reported(void **state)
 {
-	struct test_host h;
+	struct cpu_host h;
 
 	(void)state;
-	host_open(&h, 1);
-	for (int32_t path = AVX512_BF16; path < N_PATHS; path++) {
+	cpu_host_open(&h, 1);
+	for (int32_t path = AVX512_BF16; path < CPU_PATHS; path++) {
 		struct hone_device_info info = {.struct_size = sizeof info};
 		struct hone_error err = {0};
 		struct ops_device cpu;
 
-		if (!device_open(&cpu, &h, path))
+		if (!cpu_host_device(&h, path, &cpu))
 			continue;
 		assert_int_equal(cpu.vt->device_info(cpu.self, 0, &info, &err), HONE_OK);
-		assert_string_equal(info.kernel_path, path_names[path]);
+		assert_string_equal(info.kernel_path, cpu_host_path(path));
 		assert_int_equal(info.has_fast_bf16, path == AVX512_BF16);
 		ops_close(&cpu);
 	}
-	hn_pool_destroy(h.pool);
+	cpu_host_close(&h);
 }
 
 /* A later attribute, a type or an operand that is computed as if it were not there. */
 static void
 test_cpu_unknown_attribute_type_or_operand_is_refused(void **state)
 {
-	struct test_host h;
+	struct cpu_host h;
 	struct ops_device cpu;
 	struct hone_attr_matmul attr[2] = {{.form = HONE_MATMUL_NT}};
 	struct hone_operand in[4], out;
@@ -684,8 +611,8 @@ test_cpu_unknown_attribute_type_or_operand_is_refused(void **state)
 	struct hone_error err = {0};
 
 	(void)state;
-	host_open(&h, 1);
-	assert_true(device_open(&cpu, &h, 0));
+	cpu_host_open(&h, 1);
+	assert_true(cpu_host_device(&h, 0, &cpu));
 	out = (struct hone_operand){.dtype = HONE_DTYPE_F32, .rank = 2, .dim = {3, 3}};
 	for (int i = 0; i < 4; i++)
 		in[i] = out;
@@ -707,7 +634,7 @@ test_cpu_unknown_attribute_type_or_operand_is_refused(void **state)
 	c.op = HONE_OP_CUSTOM + 1;
 	assert_int_equal(cpu.vt->supports(cpu.device, &c, &err), HONE_EUNSUPPORTED);
 	ops_close(&cpu);
-	hn_pool_destroy(h.pool);
+	cpu_host_close(&h);
 }
 
 int

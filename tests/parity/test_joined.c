@@ -6,73 +6,20 @@
  * the commands of an adapter between them; the reference runs the same list on memory of its
  * own.  Tolerances as in test_cpu.c: one rounding of operands and results more or less.
  */
-#include "ops.h"
+#include "cpu_host.h"
 #include "support.h"
 
 #include <hone/storage.h>
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pool.h"
 #include "base/rng.h"
 
 #define TOLERANCE_F32  2e-5
 #define TOLERANCE_BF16 1.2e-2
-
-struct values {
-	int64_t threads;
-	int32_t path;
-};
-
-enum { N_PATHS = 5 };
-
-struct test_host {
-	struct hone_host host;
-	struct hn_pool *pool;
-	int64_t n_jobs; /* that the backend has given to the pool */
-};
-
-static int32_t
-pool_threads(const struct hone_host *host)
-{
-	return hn_pool_threads(((const struct test_host *)(const void *)host)->pool);
-}
-
-static void
-pool_run(const struct hone_host *host, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
-	void *ctx)
-{
-	struct test_host *h = (struct test_host *)(uintptr_t)host;
-
-	h->n_jobs++;
-	hn_pool_run(h->pool, n, fn, ctx);
-}
-
-static const struct hone_pool_vt pool_vt = {
-	.struct_size = sizeof pool_vt, .threads = pool_threads, .run = pool_run};
-
-static const void *
-get_interface(const struct hone_host *host, const char *id)
-{
-	(void)host;
-	return strcmp(id, HONE_INTERFACE_POOL) == 0 ? &pool_vt : NULL;
-}
-
-static const struct hone_plugin *
-load_plugin(void)
-{
-	static void *module;
-
-	if (!module)
-		module = dlopen(HONE_BINARY_DIR "/lib/hone/cpu.so", RTLD_NOW | RTLD_LOCAL);
-	if (!module)
-		fail_msg("%s", dlerror());
-	return dlsym(module, "hone_plugin_v1");
-}
 
 /* ---- a list of commands on memory of its own ---- */
 
@@ -360,19 +307,12 @@ enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
 /* Opens a path with two threads; false where this processor lacks it. */
 static bool
-open_cpu(struct ops_device *d, struct test_host *h, int32_t path)
+open_cpu(struct ops_device *d, struct cpu_host *h, int32_t path)
 {
-	const struct values values = {.path = path};
-	struct hone_error err = {0};
-	char why[OPS_WHY];
-
-	memset(h, 0, sizeof *h);
-	h->host = (struct hone_host){
-		.struct_size = sizeof h->host, .abi = HONE_ABI, .get_interface = get_interface};
-	assert_int_equal(hn_pool_create(&h->pool, 2, &err), HONE_OK);
-	if (ops_open(load_plugin(), &h->host, &values, d, why))
+	cpu_host_open(h, 2);
+	if (cpu_host_device(h, path, d))
 		return true;
-	hn_pool_destroy(h->pool);
+	cpu_host_close(h);
 	return false;
 }
 
@@ -384,9 +324,9 @@ test_joined_products_agree_with_reference(void **state)
 	const struct ops_device *reference = *state;
 	int failures = 0;
 
-	for (int32_t path = 0; path < N_PATHS; path++) {
+	for (int32_t path = 0; path < CPU_PATHS; path++) {
 		struct ops_device cpu;
-		struct test_host h;
+		struct cpu_host h;
 
 		if (!open_cpu(&cpu, &h, path))
 			continue;
@@ -408,7 +348,7 @@ test_joined_products_agree_with_reference(void **state)
 			free(want.memory);
 		}
 		ops_close(&cpu);
-		hn_pool_destroy(h.pool);
+		cpu_host_close(&h);
 	}
 	assert_int_equal(failures, 0);
 }
@@ -419,9 +359,9 @@ static void
 test_joined_zero_update_changes_no_bit(void **state)
 {
 	(void)state;
-	for (int32_t path = 0; path < N_PATHS; path++) {
+	for (int32_t path = 0; path < CPU_PATHS; path++) {
 		struct ops_device cpu;
-		struct test_host h;
+		struct cpu_host h;
 
 		if (!open_cpu(&cpu, &h, path))
 			continue;
@@ -446,7 +386,7 @@ test_joined_zero_update_changes_no_bit(void **state)
 			free(alone.memory);
 		}
 		ops_close(&cpu);
-		hn_pool_destroy(h.pool);
+		cpu_host_close(&h);
 	}
 }
 
@@ -540,10 +480,10 @@ static void
 test_joined_stack_leaves_alone_what_a_waiting_product_reads(void **state)
 {
 	(void)state;
-	for (int32_t path = 0; path < N_PATHS; path++) {
+	for (int32_t path = 0; path < CPU_PATHS; path++) {
 		struct stack one, all;
 		struct ops_device cpu;
-		struct test_host h;
+		struct cpu_host h;
 		double far = 0.0;
 
 		if (!open_cpu(&cpu, &h, path))
@@ -559,7 +499,7 @@ test_joined_stack_leaves_alone_what_a_waiting_product_reads(void **state)
 		free(one.memory);
 		free(all.memory);
 		ops_close(&cpu);
-		hn_pool_destroy(h.pool);
+		cpu_host_close(&h);
 	}
 }
 
@@ -581,9 +521,9 @@ static void
 test_joined_gate_gives_the_bits_of_its_commands(void **state)
 {
 	(void)state;
-	for (int32_t path = 0; path < N_PATHS; path++) {
+	for (int32_t path = 0; path < CPU_PATHS; path++) {
 		struct ops_device cpu;
-		struct test_host h;
+		struct cpu_host h;
 
 		if (!open_cpu(&cpu, &h, path))
 			continue;
@@ -603,7 +543,7 @@ test_joined_gate_gives_the_bits_of_its_commands(void **state)
 			free(single.memory);
 		}
 		ops_close(&cpu);
-		hn_pool_destroy(h.pool);
+		cpu_host_close(&h);
 	}
 }
 
@@ -694,7 +634,7 @@ static const struct {
 
 /* Runs a list `step` commands at a time; how many jobs the pool was given. */
 static int64_t
-run_jobs(const struct ops_device *cpu, struct test_host *h, size_t which, uint32_t step,
+run_jobs(const struct ops_device *cpu, struct cpu_host *h, size_t which, uint32_t step,
 	uint8_t *memory)
 {
 	static const int64_t none[1];
@@ -744,12 +684,12 @@ test_joined_commands_are_one_job(void **state)
 {
 	uint8_t *memory = aligned_alloc(64, (size_t)N_JOB_OPERANDS * J_BYTES);
 	struct ops_device cpu;
-	struct test_host h;
+	struct cpu_host h;
 
 	(void)state;
 	assert_non_null(memory);
 	memset(memory, 0, (size_t)N_JOB_OPERANDS * J_BYTES);
-	for (int32_t path = 0; path < N_PATHS; path++) {
+	for (int32_t path = 0; path < CPU_PATHS; path++) {
 		if (!open_cpu(&cpu, &h, path))
 			continue;
 		for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
@@ -763,7 +703,7 @@ test_joined_commands_are_one_job(void **state)
 					(long long)jobs[i].n_jobs);
 		}
 		ops_close(&cpu);
-		hn_pool_destroy(h.pool);
+		cpu_host_close(&h);
 	}
 	free(memory);
 }

@@ -10,27 +10,19 @@
  *
  * To replay a list: parity_lists SEED [PATH], with the numbers that a failure prints.
  */
+#include "cpu_host.h"
 #include "random_list.h"
 
 #include "place.h"
 #include "support.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pool.h"
 #include "base/rng.h"
 
-enum {
-	N_PATHS = 5,
-	THREADS = 3,
-	LISTS = 2000,
-	LISTS_INSTRUMENTED = 60,
-	FAILURES_MAX = 3,
-	MARGIN = 4096
-};
+enum { THREADS = 3, LISTS = 2000, LISTS_INSTRUMENTED = 60, FAILURES_MAX = 3, MARGIN = 4096 };
 
 #define TAME 1e4 /* what a list may hold */
 /* Of lists with a joined pair, where a chain of commands carries the rounding that was saved:
@@ -38,59 +30,9 @@ enum {
 #define TOLERANCE_F32  1e-5
 #define TOLERANCE_BF16 4e-2
 
-static const char *const path_names[N_PATHS] = {
-	"auto", "avx512_bf16", "avx512", "avx2", "portable"};
-
-/* ---- devices ---- */
-
-struct values {
-	int64_t threads;
-	int32_t path;
-};
-
-struct test_host {
-	struct hone_host host;
-	struct hn_pool *pool;
-};
-
-static int32_t
-pool_threads(const struct hone_host *host)
-{
-	return hn_pool_threads(((const struct test_host *)(const void *)host)->pool);
-}
-
-static void
-pool_run(const struct hone_host *host, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
-	void *ctx)
-{
-	hn_pool_run(((const struct test_host *)(const void *)host)->pool, n, fn, ctx);
-}
-
-static const struct hone_pool_vt pool_vt = {
-	.struct_size = sizeof pool_vt, .threads = pool_threads, .run = pool_run};
-
-static const void *
-get_interface(const struct hone_host *host, const char *id)
-{
-	(void)host;
-	return strcmp(id, HONE_INTERFACE_POOL) == 0 ? &pool_vt : NULL;
-}
-
-static const struct hone_plugin *
-load_plugin(void)
-{
-	static void *module;
-
-	if (!module)
-		module = dlopen(HONE_BINARY_DIR "/lib/hone/cpu.so", RTLD_NOW | RTLD_LOCAL);
-	if (!module)
-		fail_msg("%s", dlerror());
-	return dlsym(module, "hone_plugin_v1");
-}
-
 /* One path with 1 to THREADS threads, and the memory that lists run on. */
 struct lab {
-	struct test_host host[THREADS];
+	struct cpu_host host[THREADS];
 	struct ops_device device[THREADS];
 	uint8_t *memory, *begin, *single, *first; /* first: at once, one thread */
 };
@@ -99,21 +41,11 @@ struct lab {
 static bool
 lab_open(struct lab *lab, int32_t path)
 {
-	const struct values values = {.path = path};
-	struct hone_error err = {0};
-	char why[OPS_WHY];
-
 	for (int32_t i = 0; i < THREADS; i++) {
-		struct test_host *h = &lab->host[i];
-
-		memset(h, 0, sizeof *h);
-		h->host = (struct hone_host){.struct_size = sizeof h->host,
-			.abi = HONE_ABI,
-			.get_interface = get_interface};
-		assert_int_equal(hn_pool_create(&h->pool, i + 1, &err), HONE_OK);
-		if (!ops_open(load_plugin(), &h->host, &values, &lab->device[i], why)) {
+		cpu_host_open(&lab->host[i], i + 1);
+		if (!cpu_host_device(&lab->host[i], path, &lab->device[i])) {
 			assert_int_equal(i, 0);
-			hn_pool_destroy(h->pool);
+			cpu_host_close(&lab->host[i]);
 			return false;
 		}
 	}
@@ -125,7 +57,7 @@ lab_close(struct lab *lab)
 {
 	for (int32_t i = 0; i < THREADS; i++) {
 		ops_close(&lab->device[i]);
-		hn_pool_destroy(lab->host[i].pool);
+		cpu_host_close(&lab->host[i]);
 	}
 }
 
@@ -331,8 +263,8 @@ report(const struct random_list *l, const char *what, int32_t path, int32_t thre
 {
 	if (at == LIST_MEMORY)
 		return true;
-	print_error("%s: path %s, %d threads, byte %llu differs\n", what, path_names[path], threads,
-		(unsigned long long)at);
+	print_error("%s: path %s, %d threads, byte %llu differs\n", what, cpu_host_path(path),
+		threads, (unsigned long long)at);
 	random_list_print(l);
 	return false;
 }
@@ -404,7 +336,7 @@ test_lists_at_once_give_the_memory_of_single_commands(void **state)
 	assert_non_null(pattern);
 	pattern_fill(pattern);
 	/* auto is one of the others */
-	for (int32_t path = 1; path < N_PATHS; path++) {
+	for (int32_t path = 1; path < CPU_PATHS; path++) {
 		if ((ask->path >= 0 && ask->path != path) || !lab_open(&lab, path))
 			continue;
 		for (uint64_t i = 0; i < ask->n && failures < FAILURES_MAX; i++)
@@ -430,8 +362,8 @@ main(int argc, char **argv)
 		ask.seed = strtoull(argv[1], NULL, 10);
 		ask.n = 1;
 	}
-	for (int32_t i = 0; argc > 2 && i < N_PATHS; i++)
-		if (strcmp(argv[2], path_names[i]) == 0)
+	for (int32_t i = 0; argc > 2 && i < CPU_PATHS; i++)
+		if (strcmp(argv[2], cpu_host_path(i)) == 0)
 			ask.path = i;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,17 +7,15 @@
  * has code of its own.  The kernels form sums of exact weights in f32, so one tolerance holds
  * for both types, but for the rounding of the result to bf16.
  */
-#include "ops.h"
+#include "cpu_host.h"
 #include "support.h"
 
 #include <hone/storage.h>
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pool.h"
 #include "base/rng.h"
 
 /* f32: sums of some thousand terms of 2^-24; bf16: one rounding of the result, which may
@@ -25,81 +23,24 @@
 #define TOLERANCE_F32  1e-5
 #define TOLERANCE_BF16 8e-3
 
-enum { TOKENS = 1, N_PATHS = 5, HALVES = 2 };
-static const char *const path_names[N_PATHS] = {
-	"auto", "avx512_bf16", "avx512", "avx2", "portable"};
-
-struct values {
-	int64_t threads;
-	int32_t path;
-};
-
-/* ---- a host with a pool ---- */
-
-struct test_host {
-	struct hone_host host;
-	struct hn_pool *pool;
-};
-
-static int32_t
-pool_threads(const struct hone_host *host)
-{
-	return hn_pool_threads(((const struct test_host *)(const void *)host)->pool);
-}
-
-static void
-pool_run(const struct hone_host *host, int64_t n, void (*fn)(void *ctx, int64_t i, int32_t worker),
-	void *ctx)
-{
-	hn_pool_run(((const struct test_host *)(const void *)host)->pool, n, fn, ctx);
-}
-
-static const struct hone_pool_vt pool_vt = {
-	.struct_size = sizeof pool_vt, .threads = pool_threads, .run = pool_run};
-
-static const void *
-get_interface(const struct hone_host *host, const char *id)
-{
-	(void)host;
-	return strcmp(id, HONE_INTERFACE_POOL) == 0 ? &pool_vt : NULL;
-}
-
-static const struct hone_plugin *
-load_plugin(const char *name)
-{
-	char path[512];
-	void *module;
-
-	(void)snprintf(path, sizeof path, HONE_BINARY_DIR "/lib/hone/%s.so", name);
-	module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (!module)
-		fail_msg("%s", dlerror());
-	return dlsym(module, "hone_plugin_v1");
-}
+enum { TOKENS = 1, HALVES = 2 };
 
 /* A device on `path`; false where this processor lacks it. */
 static bool
-open_path(struct test_host *h, struct ops_device *d, int32_t path, int32_t threads)
+open_path(struct cpu_host *h, struct ops_device *d, int32_t path, int32_t threads)
 {
-	const struct values values = {.path = path};
-	struct hone_error err = {0};
-	char why[OPS_WHY];
-
-	memset(h, 0, sizeof *h);
-	h->host = (struct hone_host){
-		.struct_size = sizeof h->host, .abi = HONE_ABI, .get_interface = get_interface};
-	assert_int_equal(hn_pool_create(&h->pool, threads, &err), HONE_OK);
-	if (ops_open(load_plugin("cpu"), &h->host, &values, d, why))
+	cpu_host_open(h, threads);
+	if (cpu_host_device(h, path, d))
 		return true;
-	hn_pool_destroy(h->pool);
+	cpu_host_close(h);
 	return false;
 }
 
 static void
-close_path(struct test_host *h, struct ops_device *d)
+close_path(struct cpu_host *h, struct ops_device *d)
 {
 	ops_close(d);
-	hn_pool_destroy(h->pool);
+	cpu_host_close(h);
 }
 
 /* ---- weights ---- */
@@ -117,7 +58,7 @@ enum { N_FORMATS = sizeof formats / sizeof *formats };
 static const struct hone_storage_vt *
 find_storage(const char *id, void **self)
 {
-	const struct hone_plugin *plugin = load_plugin("ggml");
+	const struct hone_plugin *plugin = cpu_host_plugin("ggml");
 
 	for (uint32_t i = 0; i < plugin->n_factories; i++)
 		if (strcmp(plugin->factories[i]->name, id) == 0) {
@@ -221,9 +162,9 @@ static const int32_t types[] = {HONE_DTYPE_F32, HONE_DTYPE_BF16};
 
 /* The devices of all paths that this processor has. */
 struct paths {
-	struct test_host host[N_PATHS];
-	struct ops_device device[N_PATHS];
-	bool is_there[N_PATHS];
+	struct cpu_host host[CPU_PATHS];
+	struct ops_device device[CPU_PATHS];
+	bool is_there[CPU_PATHS];
 };
 
 /* How many paths do not give the reference's results. */
@@ -239,13 +180,13 @@ compare(struct paths *paths, const struct ops_device *reference, const struct op
 	assert_true(ops_data_init(&want, c, compute));
 	assert_true(ops_data_init(&got, c, compute));
 	assert_true(ops_run(reference, c, compute, &want, why));
-	for (int i = 1; i < N_PATHS; i++) {
+	for (int i = 1; i < CPU_PATHS; i++) {
 		if (!paths->is_there[i] ||
 			(ops_run(&paths->device[i], c, compute, &got, why) &&
 				ops_near(&got, &want, c, tolerance, why)))
 			continue;
-		print_error(
-			"%s %s, %s: %s\n", path_names[i], c->name, hone_dtype_name(compute), why);
+		print_error("%s %s, %s: %s\n", cpu_host_path(i), c->name, hone_dtype_name(compute),
+			why);
 		wrong++;
 	}
 	ops_data_fini(&want);
@@ -287,11 +228,11 @@ test_packed_products_agree_with_reference(void **state)
 
 	(void)state;
 	assert_true(ops_open_reference(&reference));
-	for (int32_t i = 1; i < N_PATHS; i++)
+	for (int32_t i = 1; i < CPU_PATHS; i++)
 		paths.is_there[i] = open_path(&paths.host[i], &paths.device[i], i, 2);
 	for (size_t f = 0; f < N_FORMATS + 3; f++)
 		wrong += compare_format(&paths, &reference, f);
-	for (int i = 1; i < N_PATHS; i++)
+	for (int i = 1; i < CPU_PATHS; i++)
 		if (paths.is_there[i])
 			close_path(&paths.host[i], &paths.device[i]);
 	ops_close(&reference);
@@ -331,14 +272,14 @@ static void
 test_packed_row_has_the_same_bits_in_any_batch(void **state)
 {
 	struct ops_device cpu;
-	struct test_host h;
+	struct cpu_host h;
 
 	(void)state;
-	for (int32_t path = 1; path < N_PATHS; path++) {
+	for (int32_t path = 1; path < CPU_PATHS; path++) {
 		if (!open_path(&h, &cpu, path, 2))
 			continue;
 		for (size_t f = 0; f < N_FORMATS; f++)
-			check_rows(&cpu, &formats[f], path_names[path]);
+			check_rows(&cpu, &formats[f], cpu_host_path(path));
 		close_path(&h, &cpu);
 	}
 }
@@ -350,7 +291,7 @@ test_packed_any_number_of_threads_gives_the_same_bits(void **state)
 	struct ops_case c = make_case(&formats[1], &shapes[5], 3);
 	struct ops_data data[3];
 	struct ops_device cpu;
-	struct test_host h;
+	struct cpu_host h;
 	char why[OPS_WHY] = "";
 
 	(void)state;
@@ -449,7 +390,7 @@ test_packed_commands_together_give_the_bits_of_each_alone(void **state)
 {
 	static const int64_t sizes[][2] = {{3, WIDE}, {120, 8}, {120, 5}, {1, 8}};
 	struct ops_device cpu;
-	struct test_host h;
+	struct cpu_host h;
 
 	(void)state;
 	assert_true(open_path(&h, &cpu, 0, 2));
