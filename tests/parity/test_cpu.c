@@ -223,7 +223,7 @@ attention_cases(struct ops_case c[2], const char *name, const struct hone_attr_a
 		.out = {c[0].out[0], c[0].out[1]}};
 }
 
-#define N_LARGE 54
+#define N_LARGE 55
 
 /* Several blocks of rows, columns and depth, of a stored weight too; a segment in
  * two halves; key rows that two segments read; prefix, window and softcap over blocks; heads
@@ -271,13 +271,15 @@ large_cases(struct ops_case c[N_LARGE])
 		product_case("nt nf4 groups", HONE_MATMUL_NT, 5, 4200, 512, false), 4200 * 512);
 	/* rows that are whole blocks: several blocks of rows, of k, of columns in pieces that begin
 	 * inside a block of 256; an odd k, a panel that is not full */
-	c[n++] = product_case("nt stored rows", HONE_MATMUL_NT, 1100, 75, 2144, true);
-	c[n++] = product_case("nn stored rows", HONE_MATMUL_NN, 1100, 577, 96, true);
-	c[n++] = product_case("nn stored deep, odd", HONE_MATMUL_NN, 533, 4203, 160, true);
+	c[n++] = product_case("nt stored rows", HONE_MATMUL_NT, 1040, 40, 2112, true);
+	c[n++] = product_case("nn stored rows", HONE_MATMUL_NN, 1040, 301, 96, true);
+	c[n++] = product_case("nn stored deep, odd", HONE_MATMUL_NN, 520, 4109, 64, true);
 	c[n++] = with_format(
-		product_case("nt of 256", HONE_MATMUL_NT, 533, 70, 2304, true), &stored_256);
+		product_case("nt of 256", HONE_MATMUL_NT, 520, 40, 2304, true), &stored_256);
 	c[n++] = with_format(
-		product_case("nn of 256", HONE_MATMUL_NN, 533, 1207, 1280, true), &stored_256);
+		product_case("nn of 256", HONE_MATMUL_NN, 520, 130, 1280, true), &stored_256);
+	c[n++] = with_format(
+		product_case("nn of 256", HONE_MATMUL_NN, 40, 1207, 1280, true), &stored_256);
 	/* blocks that straddle rows, and one that no granule fits */
 	c[n++] = product_case("nt stored straddles", HONE_MATMUL_NT, 70, 45, 2101, true);
 	c[n++] = product_case("nn stored straddles", HONE_MATMUL_NN, 70, 45, 301, true);
@@ -286,9 +288,9 @@ large_cases(struct ops_case c[N_LARGE])
 	c[n++] = with_format(
 		product_case("nn of 257", HONE_MATMUL_NN, 40, 45, 3 * 257, true), &stored_257);
 	c[n++] = with_nf4(
-		product_case("nt nf4 deep", HONE_MATMUL_NT, 533, 70, 4480, false), 70 * 4480);
+		product_case("nt nf4 deep", HONE_MATMUL_NT, 520, 33, 4160, false), 33 * 4160);
 	c[n++] = with_nf4(
-		product_case("nn nf4 deep", HONE_MATMUL_NN, 533, 4301, 320, false), 4301 * 320);
+		product_case("nn nf4 deep", HONE_MATMUL_NN, 40, 4301, 320, false), 4301 * 320);
 	attention_cases(&c[n], "attention in halves", &causal, 300, 2100, 0, long_q, long_kv, 1);
 	n += 2;
 	attention_cases(
