@@ -31,7 +31,6 @@ test_stack_too_small_is_8_and_says_so(void **state)
 	(void)state;
 	if (place_is_instrumented())
 		skip();
-	run_with(16, 16, 8, "ulimit -s");
 	run_with(64, 64, 8, "ulimit -s");
 	run_with(255, 255, 8, "ulimit -s");
 }
@@ -43,7 +42,7 @@ test_stack_small_soft_limit_is_raised(void **state)
 	(void)state;
 	if (place_is_instrumented())
 		skip();
-	run_with(16, 8192, 0, "the result is in");
+	run_with(64, 8192, 0, "the result is in");
 	run_with(64, 256, 0, "the result is in");
 	run_with(256, 256, 0, "the result is in");
 }
